@@ -1,0 +1,157 @@
+"""The account: one recorded pass read as a Ledger - kinds, ends, weight operations, decades."""
+
+import math
+from collections.abc import Callable
+
+from fadeout.probe.blocks import effective_blocks
+from fadeout.probe.front import Front
+from fadeout.probe.graph import Graph, line_of
+from fadeout.probe.stages import stages
+from fadeout.probe.tape import Tape
+from fadeout.probe.trunk import Way, trunk
+from fadeout.records import KINDS, Edge, End, Kind, Ledger, Trunk, Unaccounted, WeightOp
+
+
+def read_ledger(
+    graph: Graph,
+    tape: Tape,
+    front: Front,
+    *,
+    floor: float,
+    influence: Callable[[int, int], float],
+) -> Ledger:
+    """Everything the ledger says, from one recorded pass.
+
+    Args:
+        graph: The operations between loss and ends.
+        tape: What the pass wrote down.
+        front: J after every operation.
+        floor: log10 of the smallest norm the pass could tell from zero.
+        influence: (addition, which of its inputs is the stream) -> 1 - mean cosine.
+    """
+    lines = _lines(graph)
+    by_kind = dict.fromkeys(KINDS, 0.0)
+    operations: list[Edge] = []
+    for move in front.moves:
+        i = move.node
+        kind = graph.kind[i]
+        gain = move.own + move.merge
+        if kind in ("loss", "skip"):
+            by_kind[kind] += gain
+        else:
+            by_kind[kind] += move.own
+            by_kind["skip"] += move.merge
+        operations.append(
+            Edge(path=graph.path[i], op=graph.op[i], line=lines[i], kind=kind, log_gain=gain)
+        )
+    way = trunk(graph, tape)
+    norms = arrivals(graph, tape)
+    weights = _weights(graph, norms, way, lines, tape.sizes)
+    unaccounted = list(graph.unaccounted)
+    if tape.reentrant:
+        unaccounted.append(
+            Unaccounted(
+                path="",
+                op="checkpoint",
+                why="reentrant checkpoint: what runs inside is one opaque operation; "
+                "use_reentrant=False opens it",
+            )
+        )
+    return Ledger(
+        log_gain=front.log_gain,
+        decades=_decades(weights),
+        stages=stages(graph, tape, front, way, lines),
+        by_kind=tuple(by_kind.items()),
+        trunk=_trunk(graph, way, lines),
+        operations=tuple(operations),
+        ends=_ends(graph, tape),
+        weights=tuple(weights),
+        blocks=effective_blocks(graph, tape, lines, influence),
+        unaccounted=tuple(unaccounted),
+        closing_error=front.closing_error,
+        floor=floor,
+        nodes=graph.total,
+    )
+
+
+def arrivals(graph: Graph, tape: Tape) -> dict[int, float]:
+    """Norm of the gradient that arrives at every node, over all its slots, seed taken out."""
+    squares: dict[int, float] = {}
+    for (i, _), length in tape.arrived.items():
+        squares[i] = squares.get(i, 0.0) + (length / tape.scale) ** 2
+    return {i: math.sqrt(square) for i, square in squares.items()}
+
+
+def log(value: float) -> float:
+    """log10; -inf for 0, nan for nan, inf for inf."""
+    return math.log10(value) if value > 0 else (math.nan if math.isnan(value) else -math.inf)
+
+
+def _lines(graph: Graph) -> list[str]:
+    known: dict[tuple[int, int], str] = {}
+    lines = []
+    for code, instruction in graph.line:
+        key = (id(code), instruction)
+        if key not in known:
+            known[key] = line_of(code, instruction)
+        lines.append(known[key])
+    return lines
+
+
+def _ends(graph: Graph, tape: Tape) -> tuple[End, ...]:
+    return tuple(
+        End(path=path or what, what=what, decades=log(tape.arrived[slot] / tape.scale))
+        for slot, (what, path) in graph.ends.items()
+        if slot in tape.arrived
+    )
+
+
+def _weights(
+    graph: Graph, norms: dict[int, float], way: Way, lines: list[str], sizes: dict[int, int]
+) -> list[WeightOp]:
+    """Every use of a weight, data side first."""
+    count = len(graph.names)
+    below = [False] * count  # a weight operation on its data side
+    above = [False] * count  # a weight operation between it and the loss
+    for i in range(count - 1, -1, -1):
+        below[i] = any(below[j] or graph.matrix[j] for _, j, _ in graph.edges[i])
+    for i in range(count):
+        if above[i] or graph.matrix[i]:
+            for _, j, _ in graph.edges[i]:
+                above[j] = True
+    on_trunk = set(way.nodes)
+    return [
+        WeightOp(
+            path=graph.path[i],
+            op=graph.op[i],
+            line=lines[i],
+            norm=log(norms[i]),
+            rms=log(norms[i] / math.sqrt(sizes[i])) if sizes.get(i) else math.nan,
+            first=not below[i],
+            last=not above[i],
+            trunk=i in on_trunk,
+        )
+        for i in range(count - 1, -1, -1)
+        if graph.matrix[i] and i in norms
+    ]
+
+
+def _decades(weights: list[WeightOp]) -> float:
+    first = [w.norm for w in weights if w.first]
+    last = [w.norm for w in weights if w.last]
+    if not first or not last or any(math.isnan(n) or n == math.inf for n in (*first, *last)):
+        return math.nan
+    return max(first) - max(last) if max(last) > -math.inf else math.nan
+
+
+def _trunk(graph: Graph, way: Way, lines: list[str]) -> Trunk:
+    by_kind: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
+    entries = []
+    for i, kind, gain in way.entries:
+        by_kind[kind] += gain
+        entries.append(Edge(path=graph.path[i], op=graph.op[i], line=lines[i], kind=kind, log_gain=gain))
+    return Trunk(
+        log_gain=math.fsum(gain for _, _, gain in way.entries) if math.isfinite(way.log_gain) else way.log_gain,
+        by_kind=tuple(by_kind.items()),
+        entries=tuple(entries),
+    )

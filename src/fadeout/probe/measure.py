@@ -1,0 +1,130 @@
+"""measure: the account of one forward and backward, and nothing else."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fadeout.probe.account import read_ledger
+from fadeout.probe.batch import Closure, closure
+from fadeout.probe.guard import Guard
+from fadeout.probe.passes import Observer, Pass, Subject, double_copy, needs_more_range, range_scale, subject, take
+from fadeout.records import Ledger, Unaccounted
+
+
+def measure(
+    model: nn.Module,
+    batch: Any = None,
+    *,
+    loss: Callable[..., Tensor] | None = None,
+    step: Callable[[nn.Module], Tensor] | None = None,
+    within: str | None = None,
+    autocast: torch.dtype | bool | None = None,
+) -> Ledger:
+    """The exact account of the gradient's way from the loss to the first layer, in decades.
+
+    One instrumented forward and backward of the model itself, which is left exactly as it
+    was: parameters, buffers, gradients, hooks, modes, `__dict__` and random state.
+
+    Args:
+        model: Any module; DDP and compiled wrappers are taken off.
+        batch: (x, y), a mapping of keyword arguments, or x alone.
+        loss: loss(output, y), or loss(output) without a y; None: the output's own `.loss`,
+            else its inner product with fixed Gaussian noise.
+        step: Any closure model -> scalar, instead of batch and loss.
+        within: Dotted path of a module: the account of the part under it.
+        autocast: A dtype, or True for the device's default, to run the forward under.
+
+    Returns:
+        The ledger; log gains are -inf where exactly nothing arrives.
+
+    Raises:
+        ValueError: If the call mixes forms.
+        FadeoutError: If there is nothing to account for.
+        ModelError: If the model raises; the original stands in `__cause__`.
+    """
+    return observe(
+        model, batch, loss=loss, step=step, within=within, autocast=autocast, verb="measure"
+    ).ledger
+
+
+class Observed:
+    """A finished measurement: the pass the ledger rests on, the first pass, and the ledger."""
+
+    def __init__(self, ledger: Ledger, first: Pass, best: Pass, about: Subject, call: Closure) -> None:
+        self.ledger = ledger
+        self.first = first
+        self.best = best
+        self.subject = about
+        self.closure = call
+
+
+def observe(
+    model: nn.Module,
+    batch: Any,
+    *,
+    loss: Callable[..., Tensor] | None,
+    step: Callable[[nn.Module], Tensor] | None,
+    within: str | None,
+    autocast: torch.dtype | bool | None,
+    verb: str,
+    observer: Observer | None = None,
+    finish: Callable[[Pass, Guard], None] | None = None,
+) -> Observed:
+    """Measure, with an observer on the first pass and more passes where norms leave float32.
+
+    Args:
+        finish: Called with the first pass while the guard still holds the model.
+    """
+    about = subject(model, within=within, verb=verb)
+    call = closure(about.model, batch, loss=loss, step=step, verb=verb)
+    with Guard([about.model]) as guard:
+        first = take(about, call, guard, verb=verb, observer=observer, autocast=autocast)
+        if finish is not None:
+            finish(first, guard)
+        best = first
+        if needs_more_range(first):
+            first.tape.parameters = [None] * len(first.tape.parameters)
+            guard.rewind()
+            best = take(
+                about, call, guard, verb=verb, autocast=autocast, scale=range_scale(first), exact=True
+            )
+            best.floor = first.floor - 30.1
+            if needs_more_range(best) and (wide := double_copy(about)) is not None:
+                guard.rewind()
+                best = _in_double(wide, call, best, verb)
+    ledger = read_ledger(
+        best.graph,
+        best.tape,
+        best.front,
+        floor=best.floor,
+        influence=getattr(observer, "influence", lambda i, s: float("nan")),
+    )
+    return Observed(ledger, first, best, about, call)
+
+
+def _in_double(about: Subject, call: Closure, narrow: Pass, verb: str) -> Pass:
+    """The same network in float64; where its own code refuses, the narrow pass with a word about it."""
+    try:
+        with Guard([about.model]) as guard:
+            wide = take(about, call, guard, verb=verb, exact=True, double=True, scale=1.0)
+    except Exception as error:  # user code in a dtype it was not written for
+        narrow.graph.unaccounted.append(
+            Unaccounted(
+                path="",
+                op="range",
+                why=f"below 1e{narrow.floor:.0f} nothing could be told from zero; a float64 copy failed: "
+                f"{type(error).__name__}",
+            )
+        )
+        return narrow
+    wide.floor = -307.0
+    return wide
+
+
+def batch_words(batch: Any) -> str:
+    """'dict of input_ids, labels' or '(x, y)': for messages."""
+    if isinstance(batch, Mapping):
+        return "dict of " + ", ".join(map(str, batch))
+    return "(x, y)" if isinstance(batch, (tuple, list)) else type(batch).__name__

@@ -1,0 +1,282 @@
+"""Names: which module, which function and which source line made each operation of a forward."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import cache
+from types import CodeType, TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.overrides import TorchFunctionMode
+
+from fadeout.probe.batch import is_target, tensors
+from fadeout.probe.guard import Guard
+
+_TORCH = torch.__file__.rsplit("/", 1)[0] + "/"
+_OURS = __file__.rsplit("/", 2)[0] + "/"
+# path, owner class, function ("f/" for an inner node of f), code and instruction of the user's line
+_Origin = tuple[str, str, str, CodeType | None, int]
+
+
+@cache
+def _writes(function: str) -> bool:
+    """Whether a function may write into its first arguments (embedding: by max_norm)."""
+    if function.startswith("__"):
+        return function.startswith("__i") or function == "__setitem__"
+    return function.endswith("_") and function != "requires_grad_" or function.startswith("embedding")
+
+
+class Listener(Protocol):
+    """Something that wants to see results while a forward runs."""
+
+    def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None: ...
+
+    def leave(self, module: nn.Module, path: str, out: Any) -> None: ...
+
+
+def _argument_names(module: nn.Module) -> list[str]:
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+class Names(TorchFunctionMode):
+    """Records, while a forward runs, the origin of every autograd node it makes.
+
+    Global module hooks keep the stack of modules (so modules outside the examined one are
+    seen too, and nothing is left on any of them); a function mode names each new `grad_fn` by
+    the module on top, the function called and the innermost frame that is neither torch's nor
+    ours.  Interior nodes of a composite function are found by walking back from its output.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        guard: Guard,
+        *,
+        watched: nn.Module,
+        track_inputs: bool = True,
+        double: bool = False,
+        clone_inputs: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.guard = guard
+        self.watched = watched
+        self.track_inputs = track_inputs
+        self.double = double
+        self.clone_inputs = clone_inputs
+        self.listeners: list[Listener] = []
+        self.of: dict[Node, _Origin] = {}
+        self.inputs: list[tuple[str, Tensor]] = []
+        self.outputs: list[Tensor] = []
+        self.entered: list[tuple[Node, int]] = []
+        self.ran: dict[int, tuple[nn.Module, str, bool]] = {}
+        self.stack: list[tuple[nn.Module, str]] = []
+        self._paths: dict[int, str] = {}
+        self._classes: dict[int, str] = {}
+        self._add_paths(model, "")
+        self._user: dict[str, bool] = {}
+        self._handles: list[Any] = []
+        self._substituted: set[int] = set()
+
+    def _add_paths(self, model: nn.Module, prefix: str) -> None:
+        for path, module in model.named_modules():
+            full = f"{prefix}.{path}" if prefix and path else prefix or path
+            self._paths.setdefault(id(module), full)
+            self._classes.setdefault(id(module), type(module).__name__)
+
+    def __enter__(self) -> Self:
+        self._handles = [
+            register_module_forward_pre_hook(self._enter_module),
+            register_module_forward_hook(self._leave_module),
+        ]
+        try:
+            self._handles.append(
+                self.watched.register_forward_pre_hook(self._enter_root, with_kwargs=True, prepend=True)
+            )
+        except (RuntimeError, AttributeError):
+            pass  # a ScriptModule refuses hooks: its inputs are tracked where the closure calls it
+        super().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def path_of(self, module: nn.Module) -> str:
+        """Dotted path of a module that ran; one outside the model begins with its class name."""
+        return self._paths.get(id(module), type(module).__name__)
+
+    @property
+    def innermost(self) -> str:
+        """Path of the module that was running last: where an exception came from."""
+        return self.stack[-1][1] if self.stack else ""
+
+    def release(self) -> None:
+        """Drop what keeps the graph and its tensors alive."""
+        self.of.clear()
+        self.inputs = []
+        self.outputs = []
+        self.entered = []
+
+    # ---- modules
+
+    def _enter_module(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        path = self._paths.get(id(module))
+        if path is None:
+            self._add_paths(module, type(module).__name__)
+            self.guard.add(module)
+            path = self._paths[id(module)]
+        if not self.stack and module is not self.watched and self.track_inputs and module is not self.model:
+            args = self._substitute(args, path)
+            self.stack.append((module, path))
+            return args
+        self.stack.append((module, path))
+        return None
+
+    def _enter_root(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for tensor in tensors((args, kwargs)):
+            if tensor.grad_fn is not None:
+                self.entered.append((tensor.grad_fn, tensor.output_nr))
+        if not self.track_inputs:
+            return None
+        kept = {k: v for k, v in kwargs.items() if is_target(k)}
+        rest = {k: v for k, v in kwargs.items() if k not in kept}
+        named = _argument_names(module)
+        found = tuple(
+            self._substitute(value, named[i] if i < len(named) else f"input[{i}]") for i, value in enumerate(args)
+        )
+        return found, {**self._substitute(rest, ""), **kept}
+
+    def _leave_module(self, module: nn.Module, args: Any, out: Any) -> None:
+        path = self._paths.get(id(module), "")
+        while self.stack:
+            top, _ = self.stack.pop()
+            if top is module:
+                break
+        self.ran.setdefault(id(module), (module, path, torch.is_grad_enabled()))
+        for tensor in tensors(out):
+            node = tensor.grad_fn
+            if node is not None:
+                if node not in self.of:
+                    self._name(node, (path, type(module).__name__, "", None, 0))
+                if module is self.watched:
+                    self.outputs.append(tensor)
+        for listener in self.listeners:
+            listener.leave(module, path, out)
+
+    # ---- inputs
+
+    def _substitute(self, value: Any, path: str, *, depth: int = 4) -> Any:
+        """The same structure with float leaves replaced by leaves that require a gradient."""
+        if isinstance(value, Tensor):
+            return self._track(value, path)
+        if not depth:
+            return value
+        if isinstance(value, tuple):
+            items = [self._substitute(v, f"{path}[{i}]", depth=depth - 1) for i, v in enumerate(value)]
+            if all(a is b for a, b in zip(items, value, strict=True)):
+                return value
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if type(value) is list:
+            return [self._substitute(v, f"{path}[{i}]", depth=depth - 1) for i, v in enumerate(value)]
+        if type(value) is dict:
+            return {
+                k: v
+                if isinstance(k, str) and is_target(k)
+                else self._substitute(v, str(k), depth=depth - 1)
+                for k, v in value.items()
+            }
+        return value
+
+    def _track(self, tensor: Tensor, path: str) -> Tensor:
+        if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.layout != torch.strided:
+            return tensor
+        if tensor.device.type == "meta" or tensor.is_nested:
+            return tensor
+        if tensor.requires_grad:
+            if tensor.is_leaf and id(tensor) not in self._substituted:
+                self._substituted.add(id(tensor))
+                self.inputs.append((path or "input", tensor))
+            return tensor
+        if self.double and tensor.is_floating_point():
+            tensor = tensor.double()
+        leaf = (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_(True)
+        self._substituted.add(id(leaf))
+        self.inputs.append((path or "input", leaf))
+        return leaf.clone() if self.clone_inputs else leaf
+
+    # ---- operations
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if _writes(name):
+            for tensor in args[:2]:
+                if isinstance(tensor, Tensor):
+                    self.guard.before_write(tensor)
+        out = func(*args, **kwargs) if kwargs else func(*args)
+        if isinstance(out, Tensor):
+            node = out.grad_fn
+            if node is not None and node not in self.of:
+                self._name(node, self._origin(name))
+            if self.listeners and node is not None:
+                path = self.stack[-1][1] if self.stack else ""
+                for listener in self.listeners:
+                    listener.call(name, args, out, node, path)
+        elif type(out) is tuple or type(out) is list:
+            for item in out:
+                if isinstance(item, Tensor) and (node := item.grad_fn) is not None and node not in self.of:
+                    self._name(node, self._origin(name))
+        elif out is None and name == "__setitem__" and isinstance(args[0], Tensor):
+            node = args[0].grad_fn
+            if node is not None and node not in self.of:
+                self._name(node, self._origin(name))
+        return out
+
+    def _origin(self, function: str) -> _Origin:
+        if self.stack:
+            module, path = self.stack[-1]
+            owner = self._classes.get(id(module), "")
+        else:
+            path = owner = ""
+        frame = sys._getframe(2)
+        user = self._user
+        while frame is not None:
+            code = frame.f_code
+            file = code.co_filename
+            inside = user.get(file)
+            if inside is None:
+                inside = user[file] = not (file.startswith((_TORCH, _OURS)) or file[:1] == "<")
+            if inside:
+                return path, owner, function, code, frame.f_lasti
+            if file.startswith(_OURS):
+                break
+            frame = frame.f_back  # type: ignore[assignment]
+        return path, owner, function, None, 0
+
+    def _name(self, node: Node, origin: _Origin) -> None:
+        of = self.of
+        of[node] = origin
+        inner = (origin[0], origin[1], origin[2] and f"{origin[2]}/", origin[3], origin[4])
+        waiting = [node]
+        while waiting:
+            for below, _ in waiting.pop().next_functions:
+                if below is not None and below not in of:
+                    of[below] = inner
+                    waiting.append(below)

@@ -1,0 +1,315 @@
+"""Passes: one instrumented forward and backward, repeated with more range where norms leave it."""
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fadeout.errors import FadeoutError, ModelError
+from fadeout.probe.batch import Closure
+from fadeout.probe.front import Front, sweep
+from fadeout.probe.graph import Graph, build
+from fadeout.probe.guard import Guard
+from fadeout.probe.names import Names
+from fadeout.probe.tape import Tape, Watcher, record
+
+SAFE_LOW, SAFE_HIGH = 1e-15, 1e15  # outside, float32 squares leave float32
+FLOAT32_FLOOR = -37.9  # decades: smallest normal float32
+
+
+@dataclass(slots=True)
+class Pass:
+    """One forward and backward, written down."""
+
+    names: Names
+    graph: Graph
+    tape: Tape
+    front: Front
+    loss: float
+    parameters: list[tuple[str, nn.Parameter]]
+    floor: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def gradients(self) -> dict[int, Tensor | None]:
+        """Gradient of each parameter by its id; scaled by the tape's seed."""
+        return {id(p): g for (_, p), g in zip(self.parameters, self.tape.parameters, strict=True)}
+
+
+class Observer:
+    """Sees one pass while it runs; the default sees nothing."""
+
+    def forward(self, names: Names) -> None:
+        """Before the forward: may add listeners."""
+
+    def graph(self, graph: Graph) -> dict[int, Watcher]:
+        """Between forward and backward: may read saved slopes and ask to see gradients."""
+        return {}
+
+
+@dataclass(slots=True)
+class Subject:
+    """What is examined: the user's model without wrappers, and where inside it."""
+
+    model: nn.Module
+    watched: nn.Module
+    prefix: str
+    notes: list[str]
+
+
+def subject(model: Any, *, within: str | None, verb: str) -> Subject:
+    """Unwrap a model and find the part to examine.
+
+    Raises:
+        TypeError: If it is no module.
+        FadeoutError: If nothing in it can be trained, or `within` names no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"{verb}: the model must be a torch.nn.Module, got {type(model).__name__}; "
+            "pass the network itself, not a class or its output"
+        )
+    notes: list[str] = []
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(inner, nn.Module):
+            notes.append("torch.compile: examined the original module, eagerly")
+        elif type(model).__name__ in ("DistributedDataParallel", "DataParallel") and isinstance(
+            getattr(model, "module", None), nn.Module
+        ):
+            inner = model.module
+            notes.append(f"{type(model).__name__}: examined the module inside")
+        else:
+            break
+        model = inner
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        model = copy.deepcopy(model)
+        notes.append("lazy modules: examined a copy, so that the original stays uninitialised")
+    parameters = list(model.parameters())
+    name = type(model).__name__
+    if not parameters:
+        raise FadeoutError(f"{verb}: {name} has no parameters; there is nothing a gradient could train")
+    if any(p.device.type == "meta" for p in parameters):
+        raise FadeoutError(
+            f"{verb}: {name} is on the meta device, which holds no values; "
+            "materialise it first, e.g. model.to_empty(device='cpu') and initialise"
+        )
+    if not any(p.requires_grad for p in parameters):
+        raise FadeoutError(
+            f"{verb}: no parameter of {name} requires a gradient; "
+            "everything is frozen - check requires_grad_(False) or set it on the part you train"
+        )
+    if any(p.is_inference() for p in parameters):
+        raise FadeoutError(
+            f"{verb}: {name} was created under torch.inference_mode, so autograd can't record it; "
+            "create it outside"
+        )
+    watched = model
+    if within is not None:
+        try:
+            watched = model.get_submodule(within)
+        except AttributeError:
+            near = [n for n, _ in model.named_modules() if n][:8]
+            raise FadeoutError(
+                f"{verb}: {name} has no module {within!r}; its modules begin with {', '.join(near) or 'none'}"
+            ) from None
+        notes.append(f"within {within!r}: the account stops at what enters it")
+    return Subject(model=model, watched=watched, prefix=within or "", notes=notes)
+
+
+def take(
+    subject: Subject,
+    closure: Closure,
+    guard: Guard,
+    *,
+    verb: str,
+    observer: Observer | None = None,
+    autocast: torch.dtype | bool | None = None,
+    scale: float = 1.0,
+    exact: bool = False,
+    double: bool = False,
+    clone_inputs: bool = False,
+    track_inputs: bool = True,
+    reentrant: bool = False,
+) -> Pass:
+    """One instrumented forward and backward.
+
+    Raises:
+        ModelError: If the user's code raises, with the module it happened in.
+        FadeoutError: If there is nothing to account for.
+    """
+    observer = observer or Observer()
+    names = Names(
+        subject.model,
+        guard,
+        watched=subject.watched,
+        track_inputs=track_inputs and not _starts_frozen(subject.model),
+        double=double,
+        clone_inputs=clone_inputs,
+    )
+    observer.forward(names)
+    again = {
+        "observer": observer, "autocast": autocast, "scale": scale, "exact": exact, "double": double, "verb": verb,
+    }  # fmt: skip
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if autocast:
+                stack.enter_context(_autocast(subject.model, autocast))
+            stack.enter_context(names)
+            loss = closure.run(subject.model)
+    except FadeoutError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if not clone_inputs and "leaf" in text and "in-place" in text:
+            guard.rewind()
+            return take(subject, closure, guard, clone_inputs=True, reentrant=reentrant, **again)  # type: ignore[arg-type]
+        if track_inputs and "requires_grad" in text and "leaf" in text:
+            guard.rewind()
+            return take(subject, closure, guard, track_inputs=False, reentrant=reentrant, **again)  # type: ignore[arg-type]
+        raise _model_error(verb, "forward", error, names) from error
+    loss = _checked(loss, subject, names, verb)
+    try:
+        graph = build(loss, names, subject.model, within=subject.prefix != "")
+    except RecursionError as error:
+        raise FadeoutError(f"{verb}: the autograd graph could not be walked: {error}") from error
+    names.release()
+    watch = observer.graph(graph)
+    parameters = [
+        (n, p) for n, p in subject.watched.named_parameters(prefix=subject.prefix) if p.requires_grad
+    ]
+    kept = [(leaf, leaf.grad) for leaf in graph.variables] if reentrant else []
+    try:
+        with nullcontext() if not reentrant else torch.enable_grad():
+            tape = record(
+                graph,
+                loss,
+                [p for _, p in parameters],
+                scale=scale,
+                exact=exact,
+                watch=watch,
+                reentrant=reentrant,
+            )
+    except Exception as error:
+        if not reentrant and "Checkpointing is not compatible" in str(error):
+            guard.rewind()
+            return take(
+                subject, closure, guard, clone_inputs=clone_inputs, track_inputs=track_inputs, reentrant=True, **again  # type: ignore[arg-type]
+            )
+        raise _model_error(verb, "backward", error, names) from error
+    finally:
+        for leaf, grad in kept:
+            leaf.grad = grad
+    graph.nodes = []
+    return Pass(
+        names=names,
+        graph=graph,
+        tape=tape,
+        front=sweep(graph, tape),
+        loss=float(loss.detach()),
+        parameters=parameters,
+        floor=FLOAT32_FLOOR,
+    )
+
+
+def needs_more_range(done: Pass) -> bool:
+    """Whether a norm left the range in which float32 sums of squares can be trusted.
+
+    An exact zero counts only where what arrived before it was small already: from a healthy
+    size to zero in one operation is a true zero.
+    """
+    tape, graph = done.tape, done.graph
+    if any(v != 0 and (v < SAFE_LOW or v > SAFE_HIGH) for v in tape.arrived.values()):
+        return True
+    smallest: dict[int, float] = {}
+    for (i, _), v in tape.arrived.items():
+        smallest[i] = max(smallest.get(i, 0.0), v)
+    for i, edges in enumerate(graph.edges):
+        above = smallest.get(i, 0.0)
+        if 0 < above < 1e-9:
+            for e, j, k in edges:
+                sent = tape.sent.get((i, e), tape.arrived.get((j, k), 1.0))
+                if sent == 0:
+                    return True
+    return False
+
+
+def range_scale(done: Pass) -> float:
+    """A power of two for the seed that moves the smallest norms up and keeps the largest finite."""
+    finite = [v for v in done.tape.arrived.values() if 0 < v < math.inf]
+    largest = max(finite, default=1.0)
+    half = any(p.dtype is torch.float16 for _, p in done.parameters)
+    room = (14 if half else 120) - math.ceil(math.log2(largest) if largest > 0 else 0)
+    infinite = any(v == math.inf for v in done.tape.arrived.values())
+    return 2.0 ** (-100 if infinite and not half else max(min(room, 100), -100))
+
+
+def double_copy(subject: Subject) -> Subject | None:
+    """The same network in float64, or None where it can't be copied."""
+    try:
+        model = copy.deepcopy(subject.model).double()
+        watched = model.get_submodule(subject.prefix) if subject.prefix else model
+    except Exception:  # user code: __deepcopy__ and .double() can raise anything; the caller says so
+        return None
+    return Subject(model=model, watched=watched, prefix=subject.prefix, notes=subject.notes)
+
+
+def _starts_frozen(model: nn.Module) -> bool:
+    """Whether the first matrix of parameters is frozen: then backward never goes to the input."""
+    for parameter in model.parameters():
+        if parameter.dim() >= 2:
+            return not parameter.requires_grad
+    return False
+
+
+def _autocast(model: nn.Module, autocast: torch.dtype | bool) -> AbstractContextManager[Any]:
+    device = next(model.parameters()).device.type
+    dtype = autocast if isinstance(autocast, torch.dtype) else None
+    return torch.autocast(device, dtype=dtype)
+
+
+def _checked(loss: Any, subject: Subject, names: Names, verb: str) -> Tensor:
+    """The scalar, or an error that says what came instead."""
+    if not isinstance(loss, Tensor):
+        raise FadeoutError(
+            f"{verb}: the loss must be a scalar tensor, got {type(loss).__name__}; return the loss itself, "
+            "not .item() and not a tuple"
+        )
+    if loss.numel() != 1:
+        raise FadeoutError(
+            f"{verb}: the loss must be a scalar, got shape {tuple(loss.shape)}; reduce it with .mean() or .sum()"
+        )
+    if loss.is_complex():
+        raise FadeoutError(f"{verb}: the loss is complex; take its real part or its absolute value")
+    if loss.grad_fn is None:
+        raise FadeoutError(
+            f"{verb}: the loss does not depend on any parameter of {type(subject.model).__name__}; "
+            "check for detach(), no_grad(), .item() or an argmax between them"
+        )
+    return loss
+
+
+def _model_error(verb: str, where: str, error: Exception, names: Names) -> ModelError:
+    path = names.innermost
+    module = f" in {path!r}" if path else ""
+    text = str(error).strip().splitlines()
+    first = text[0] if text else ""
+    hint = ""
+    if "device" in first and ("same device" in first or "found at least two" in first):
+        hint = "; move the batch to the model's device"
+    elif "shape" in first or "size" in first.lower() or "dimension" in first.lower():
+        hint = "; check the shape of the batch"
+    elif "dtype" in first.lower() or "scalar type" in first:
+        hint = "; check the dtype of the batch against the model's"
+    return ModelError(f"{verb}: the model failed in its {where}{module}: {type(error).__name__}: {first}{hint}")
+
+
+Runner = Callable[..., Pass]

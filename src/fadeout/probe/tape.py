@@ -1,0 +1,218 @@
+"""The tape: one backward pass with hooks that write down the norm of every gradient in flight."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from fadeout.probe.graph import Graph, Slot
+from fadeout.probe.norms import inner, norm, read
+
+Watcher = Callable[[int, Any], None]
+
+
+@dataclass(slots=True)
+class Tape:
+    """What one backward pass wrote down, as plain floats.
+
+    Attributes:
+        order: Nodes in the order they ran.
+        arrived: Norm of the whole gradient that arrived at a slot.
+        sent: Per (node, input): norm of the gradient sent along an edge that feeds a join or a leaf.
+        sums: Per joined slot: (node, its input, norm of the sum so far), in order of arrival.
+        shares: Per joined slot: {(node, input): <g, total> / |total|^2}.
+        parameters: Gradient of every requested parameter, None where the loss does not depend on it.
+        returned: Per end: norm of the gradient that autograd itself returned.
+        sizes: Per weight operation: elements of the gradient that arrives.
+        scale: What the backward was seeded with.
+    """
+
+    order: list[int] = field(default_factory=list)
+    arrived: dict[Slot, float] = field(default_factory=dict)
+    sent: dict[Slot, float] = field(default_factory=dict)
+    sums: dict[Slot, list[tuple[int, int, float]]] = field(default_factory=dict)
+    shares: dict[Slot, dict[tuple[int, int], float]] = field(default_factory=dict)
+    parameters: list[Tensor | None] = field(default_factory=list)
+    returned: dict[Slot, float] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    scale: float = 1.0
+    reentrant: bool = False
+
+
+class _Join:
+    """A slot that several gradients meet in, while they arrive."""
+
+    __slots__ = ("held", "left", "total")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.held: list[tuple[int, int, Tensor]] = []
+        self.total: Tensor | None = None
+
+
+def record(
+    graph: Graph,
+    loss: Tensor,
+    parameters: Sequence[Tensor],
+    *,
+    scale: float = 1.0,
+    exact: bool = False,
+    watch: dict[int, Watcher] | None = None,
+    reentrant: bool = False,
+) -> Tape:
+    """Run the backward pass and write it down.
+
+    Args:
+        graph: What lies between the loss and the ends.
+        loss: The scalar; its graph is freed.
+        parameters: Whose gradients are wanted, as a plain training step would.
+        scale: Seed of the backward; an exact power of two.
+        exact: Norms in float64 throughout.
+        watch: Called with (node, the gradients that arrive there) before the node runs.
+        reentrant: Use `.backward`, which reentrant checkpoints need; gradients are then
+            accumulated into `.grad` and the caller puts those back.
+    """
+    tape = Tape(scale=scale, reentrant=reentrant)
+    order = tape.order
+    measure: Callable[[Tensor], Tensor] = (lambda g: norm(g, exact=True)) if exact else norm
+    arrived_keys: list[Slot] = []
+    arrived: list[Tensor] = []
+    sent_keys: list[Slot] = []
+    sent: list[Tensor] = []
+    sum_keys: list[tuple[Slot, int, int]] = []
+    sums: list[Tensor] = []
+    share_keys: list[tuple[Slot, int, int]] = []
+    products: list[Tensor] = []
+    captured: dict[Slot, Tensor] = {}
+    joins: dict[Slot, _Join] = {slot: _Join(count) for slot, count in graph.feeders.items() if count > 1}
+    joined: dict[int, list[int]] = {}
+    for node, slot in joins:
+        joined.setdefault(node, []).append(slot)
+    watch = watch or {}
+
+    def meet(slot: Slot, total: Tensor | None) -> None:
+        join = joins[slot]
+        if total is not None and join.held:
+            *others, (n, e, _) = join.held
+            tape.shares[slot] = {(n, e): 1.0}  # what the others leave, so that shares add to 1
+            for n, e, part in others:
+                share_keys.append((slot, n, e))
+                products.append(inner(part, total))
+        join.held.clear()
+        join.total = None
+
+    def before(i: int) -> Callable[[tuple[Tensor | None, ...]], None]:
+        meets = joined.get(i, ())
+        matrix = graph.matrix[i]
+        watcher = watch.get(i)
+
+        def hook(gradients: tuple[Tensor | None, ...]) -> None:
+            order.append(i)
+            for k, gradient in enumerate(gradients):
+                if gradient is not None:
+                    arrived_keys.append((i, k))
+                    arrived.append(measure(gradient))
+                    if matrix:
+                        tape.sizes[i] = tape.sizes.get(i, 0) + gradient.numel()
+            for k in meets:
+                meet((i, k), gradients[k])
+            if watcher is not None:
+                watcher(i, gradients)
+            if reentrant:
+                for k in (s for n, s in graph.ends if n == i):
+                    if gradients[k] is not None:
+                        captured[(i, k)] = gradients[k].clone()  # type: ignore[union-attr]
+
+        return hook
+
+    def after(i: int, wanted: list[tuple[int, Slot]]) -> Callable[[Any, Any], None]:
+        def hook(gradients: tuple[Tensor | None, ...], _: Any) -> None:
+            for e, slot in wanted:
+                gradient = gradients[e]
+                join = joins.get(slot)
+                if join is not None:
+                    join.left -= 1
+                if gradient is None:
+                    continue
+                length = measure(gradient)
+                sent_keys.append((i, e))
+                sent.append(length)
+                if join is None:
+                    continue
+                if join.total is None:
+                    join.total = gradient
+                    partial: Tensor | None = length
+                elif join.left or slot[0] in graph.leaves:  # a leaf shows its sum to no hook
+                    join.total = join.total + gradient
+                    partial = measure(join.total)
+                else:
+                    partial = None  # everything is there: the arrival norm itself
+                join.held.append((i, e, gradient))
+                if partial is not None:
+                    sum_keys.append((slot, i, e))
+                    sums.append(partial)
+                else:
+                    tape.sums.setdefault(slot, []).append((i, e, -1.0))
+
+        return hook
+
+    handles = []
+    ends = list(graph.ends)
+    leaves = [slot for slot in ends if slot[0] in graph.leaves]
+    inner_ends = [slot for slot in ends if slot[0] not in graph.leaves and slot in graph.feeders]
+    try:
+        for i, node in enumerate(graph.nodes):
+            if i in graph.leaves:
+                continue
+            handles.append(node.register_prehook(before(i)))
+            wanted = [
+                (e, (j, k)) for e, j, k in graph.edges[i] if (j, k) in joins or j in graph.leaves
+            ]
+            if wanted:
+                handles.append(node.register_hook(after(i, wanted)))
+        targets: list[Any] = [*parameters, *(graph.leaves[n] for n, _ in leaves)]
+        targets += [GradientEdge(graph.nodes[n], k) for n, k in inner_ends]
+        seed = torch.full_like(loss, scale)
+        if reentrant:
+            for tensor in targets[: len(parameters) + len(leaves)]:
+                tensor.grad = None
+            torch.autograd.backward(loss, seed)
+            found: list[Any] = [t.grad for t in targets[: len(parameters) + len(leaves)]]
+            found += [captured.get(slot) for slot in inner_ends]
+        elif targets:
+            found = list(torch.autograd.grad(loss, targets, grad_outputs=seed, allow_unused=True))
+        else:
+            found = []
+    finally:
+        for handle in handles:
+            handle.remove()
+    tape.parameters = found[: len(parameters)]
+    for slot, gradient in zip(leaves, found[len(parameters) :], strict=False):
+        if gradient is not None and slot in joins:
+            meet(slot, gradient)
+    given = [(slot, g) for slot, g in zip(leaves + inner_ends, found[len(parameters) :], strict=True) if g is not None]
+    cursor = iter(read(arrived + sent + sums + [norm(g, exact=True) for _, g in given] + products))
+    for key in arrived_keys:
+        tape.arrived[key] = next(cursor)
+    for key in sent_keys:
+        tape.sent[key] = next(cursor)
+    partials: dict[Slot, list[tuple[int, int, float]]] = {}
+    for slot, n, e in sum_keys:
+        partials.setdefault(slot, []).append((n, e, next(cursor)))
+    tape.returned = {slot: next(cursor) for slot, _ in given}
+    for slot, length in tape.returned.items():  # leaves and ends that nothing beyond needed
+        tape.arrived.setdefault(slot, length)
+    for slot, last in tape.sums.items():
+        partials.setdefault(slot, []).extend((n, e, tape.arrived.get(slot, 0.0)) for n, e, _ in last)
+    tape.sums = partials
+    for slot, n, e in share_keys:
+        length = tape.arrived[slot]
+        share = next(cursor) / length**2 if length > 0 else float("nan")
+        shares = tape.shares[slot]
+        (last_key, rest), *_ = shares.items()
+        shares[(n, e)] = share
+        shares[last_key] = rest - share
+    return tape

@@ -1,0 +1,402 @@
+"""Value types every layer shares.  Imports nothing but the standard library.
+
+Decades are log10 of Euclidean norms; negative fades.  `-inf` means that exactly nothing
+arrives; `nan` that the quantity is not defined (0/0, or not finite).  Tuples run from the
+loss towards the data where they hold operations, and from the data towards the loss where
+they hold layers.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["weight", "slope", "norm", "skip", "mix", "loss", "other"]
+KINDS: tuple[Kind, ...] = ("weight", "slope", "norm", "skip", "mix", "loss", "other")
+Verdict = Literal[
+    "flows",
+    "vanishing",
+    "exploding",
+    "dead",
+    "saturated",
+    "bad_init",
+    "severed",
+    "not_finite",
+    "undetermined",
+]
+Level = Literal["alarm", "warning", "note"]
+Progress = Literal["unknown", "learns", "handicapped", "does_not_learn"]
+Status = Literal["confirmed", "refuted", "account"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """One operation on the backward path, priced in decades.
+
+    Attributes:
+        path: Dotted path of the module that owns the operation, as in `named_modules`;
+            "" for the root module or the loss.
+        op: The operation as a person knows it: "linear", "relu", "add".
+        line: The user's own source line, "model.py:41"; "" where none was seen.
+        kind: What the operation does to the gradient.
+        log_gain: log10 of J after over J before; on the trunk, of the gradient on the data
+            side over that on the loss side.
+    """
+
+    path: str
+    op: str
+    line: str
+    kind: Kind
+    log_gain: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One of the branches whose gradients meet at the data side of a stage.
+
+    Attributes:
+        share: <g_branch, g_total> / |g_total|^2.  Signed; the shares of a stage add to 1.
+    """
+
+    path: str
+    op: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The part of a network between two narrowest fronts, loss side first.
+
+    Attributes:
+        start: Label of the operation at the loss side ("from" in JSON).
+        to: Label of the operation at the data side.
+        width: Gradients in flight at the data side of the stage, ends not counted.
+        log_gain: log10 of J at its data side over J at its loss side.
+    """
+
+    start: str
+    to: str
+    width: int
+    log_gain: float
+    branches: tuple[Branch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Where the account stops on the data side.
+
+    Attributes:
+        what: "input": a float input of the model; "embedding": the output of an embedding;
+            "weight": the output of the first operation that is trained.
+        decades: log10 of the norm of the gradient that arrived, the loss's own being 1.
+    """
+
+    path: str
+    what: Literal["input", "embedding", "weight"]
+    decades: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unaccounted:
+    """Something the ledger can't price, said instead of hidden."""
+
+    path: str
+    op: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """The way from loss to data through most weight layers, loss side first."""
+
+    log_gain: float
+    by_kind: tuple[tuple[Kind, float], ...]
+    entries: tuple[Edge, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightOp:
+    """One use of a weight on the way: what `decades` and the depth profile rest on.
+
+    Attributes:
+        path: Module path of the layer.
+        norm: log10 of the norm of the gradient that arrives at its output, in decades.
+        rms: log10 of the root mean square of the same gradient.
+        first: No other weight operation on its data side.
+        last: No other weight operation between it and the loss.
+        trunk: On the trunk.
+    """
+
+    path: str
+    op: str
+    line: str
+    norm: float
+    rms: float
+    first: bool
+    last: bool
+    trunk: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One residual addition with its branch.
+
+    Attributes:
+        path: Module that owns the addition.
+        share: Branch share s = <g_branch, g_in> / |g_in|^2.
+        influence: 1 - mean cosine between the stream before and after; nan if not measured.
+        add: Label of the addition, for people.
+    """
+
+    path: str
+    share: float
+    influence: float
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveBlocks:
+    """How evenly residual blocks carry the gradient: n = (sum s)^2 / sum s^2."""
+
+    n: float
+    branch_total: float
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The exact account of one backward pass.
+
+    Attributes:
+        log_gain: log10 J at the ends; J starts as the loss's own gradient, 1.
+        decades: log10 of the largest norm at a first weight operation over the largest at
+            a last one; nan where there is none.
+        stages: Sum to log_gain.
+        by_kind: Sum to log_gain.
+        operations: Every executed operation that changed J, in order of execution; their
+            log gains sum to log_gain.
+        weights: Every use of a weight, data side first.
+        closing_error: |log10 J by the account - log10 J of the end gradients that autograd
+            itself returned|, decades.
+        floor: log10 of the smallest gradient norm this pass could tell from zero.
+    """
+
+    log_gain: float
+    decades: float
+    stages: tuple[Stage, ...]
+    by_kind: tuple[tuple[Kind, float], ...]
+    trunk: Trunk
+    operations: tuple[Edge, ...]
+    ends: tuple[End, ...]
+    weights: tuple[WeightOp, ...]
+    blocks: EffectiveBlocks | None
+    unaccounted: tuple[Unaccounted, ...]
+    closing_error: float
+    floor: float
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underflow:
+    """Share of non-zero gradient values flushed in each format, 0 to 1."""
+
+    fp16: float
+    bf16: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFinite:
+    """Counts of values that are inf or nan."""
+
+    activation: int = 0
+    gradient: int = 0
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One module with weights, data side first.  `nan`: not measured or not defined.
+
+    Attributes:
+        path: Dotted module path.
+        kind: Class of the module, "Linear".
+        gradient_norm: Norm of dL/dz, z the output of the layer; all its uses together.
+        gradient_rms: Root mean square of the same.
+        weight_gradient_norm: Norm of dL/dW.
+        activation_rms: Root mean square of z.
+        weight_rms: Root mean square of W.
+        mean_slope: Mean |slope| of the activation that reads z, over its supremum; 0 to 1.
+        dead: Share of units whose slope is exactly 0 on every row seen, 0 to 1.
+        saturated: Share of elements whose slope is below 8 % of the supremum, 0 to 1.
+        activation: Name of that activation, "" where there is none.
+        gated: The activation's output is multiplied by something: a gate.
+        between_samples: Share of z's energy that differs between samples, 0 to 1.
+        update_ratio: rms of the next update over rms of W; needs an optimizer.
+        trained: The layer has a weight that requires a gradient.
+        reached: A gradient arrived, were it zero; false for layers outside the account.
+    """
+
+    path: str
+    kind: str
+    gradient_norm: float
+    gradient_rms: float
+    weight_gradient_norm: float
+    activation_rms: float
+    weight_rms: float
+    mean_slope: float
+    dead: float
+    saturated: float
+    activation: str
+    gated: bool
+    between_samples: float
+    update_ratio: float
+    underflow: Underflow
+    not_finite: NotFinite
+    trained: bool
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The straight line through log10 |dL/dz| over the weight layers of the trunk.
+
+    Attributes:
+        slope: Decades gained per layer towards the data (Theil-Sen); negative fades.
+        residual: Median absolute distance from the line, decades.
+    """
+
+    slope: float
+    residual: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveDepth:
+    """How many weight layers are really trained.
+
+    Attributes:
+        layers: Layers that both see the input and move; None where unknown.
+        seen: Paths of the layers whose output still tells samples apart.
+        moved: Paths of the layers whose update ratio is within two decades of the largest.
+    """
+
+    layers: int | None
+    seen: tuple[str, ...]
+    moved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surprise:
+    """A layer that is off the predicted band, and what it means."""
+
+    path: str
+    quantity: str
+    measured: float
+    predicted: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastLayer:
+    """Theory beside one layer: decades of dL/dz relative to the last layer.  None: can't tell."""
+
+    path: str
+    q: float | None
+    decades: float | None
+    band: tuple[float, float] | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What mean-field theory expects of this network; None where it can't tell."""
+
+    decades: float | None
+    band: tuple[float, float] | None
+    layers: tuple[ForecastLayer, ...] = ()
+    surprises: tuple[Surprise, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One number a finding rests on, with the bound it was held against."""
+
+    name: str
+    value: float
+    bound: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One kind's part of the decades lost, 0 to 1."""
+
+    kind: Kind
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WontHelp:
+    """A treatment people try, and why it will not help here."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A claim about an exam that a reader can check and act on."""
+
+    code: str
+    label: Verdict
+    level: Level
+    claim: str
+    where: tuple[str, ...]
+    line: str
+    decades: float
+    expected: float
+    since: int
+    confidence: float
+    cause: tuple[Cause, ...]
+    status: Status
+    evidence: tuple[Evidence, ...]
+    helps: tuple[str, ...] = ()
+    wont_help: tuple[WontHelp, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Where and how an exam was made."""
+
+    fadeout: str
+    torch: str
+    python: str
+    device: str
+    dtype: str
+    seed: int
+    seconds: float
+    batches: int
+    samples: int
+    spread: float
+    optimizer: str
+    model: str
+    loss: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """One examined network: what was measured, what it means, and where it was made."""
+
+    verdict: Verdict
+    sentence: str
+    progress: Progress
+    decades: float
+    decades_per_layer: Profile | None
+    effective_depth: EffectiveDepth
+    weight_layers: int
+    effective_blocks: EffectiveBlocks | None
+    ledger: Ledger
+    layers: tuple[Layer, ...]
+    forecast: Forecast | None
+    findings: tuple[Finding, ...]
+    environment: Environment
+    time: tuple[object, ...] = field(default=())
+    tokens: tuple[object, ...] = field(default=())
