@@ -1,1 +1,43 @@
-"""fadeout"""
+"""fadeout: finds where a network's gradient fades out, says why with proof, and brings it back.
+
+A lazy table of public names: importing the package loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fadeout.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from fadeout.errors import FadeoutError, ModelError
+    from fadeout.examine import examine
+    from fadeout.probe import measure
+    from fadeout.records import Exam, Finding, Ledger
+    from fadeout.rules import diagnose
+
+_NAMES = {
+    "Exam": "fadeout.records",
+    "FadeoutError": "fadeout.errors",
+    "Finding": "fadeout.records",
+    "Ledger": "fadeout.records",
+    "ModelError": "fadeout.errors",
+    "diagnose": "fadeout.rules",
+    "examine": "fadeout.examine",
+    "measure": "fadeout.probe",
+}
+
+__all__ = [
+    "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "diagnose", "examine", "measure",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"fadeout has no {name!r}; it has {', '.join(sorted(_NAMES))}")
+    value = getattr(import_module(_NAMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

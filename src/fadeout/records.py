@@ -7,7 +7,7 @@ they hold layers.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["weight", "slope", "norm", "skip", "mix", "loss", "other"]
 KINDS: tuple[Kind, ...] = ("weight", "slope", "norm", "skip", "mix", "loss", "other")
@@ -143,13 +143,13 @@ class Block:
         path: Module that owns the addition.
         share: Branch share s = <g_branch, g_in> / |g_in|^2.
         influence: 1 - mean cosine between the stream before and after; nan if not measured.
-        add: Label of the addition, for people.
+        line: The user's source line of the addition.
     """
 
     path: str
     share: float
     influence: float
-    line: str = ""
+    line: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,8 @@ class Layer:
         weight_rms: Root mean square of W.
         mean_slope: Mean |slope| of the activation that reads z, over its supremum; 0 to 1.
         dead: Share of units whose slope is exactly 0 on every row seen, 0 to 1.
-        saturated: Share of elements whose slope is below 8 % of the supremum, 0 to 1.
+        saturated: Share of elements whose slope is below 8 % of the supremum, 0 to 1; of
+            bounded activations only (sigmoid, tanh and their like).
         activation: Name of that activation, "" where there is none.
         gated: The activation's output is multiplied by something: a gate.
         between_samples: Share of z's energy that differs between samples, 0 to 1.
@@ -252,6 +253,16 @@ class Layer:
     not_finite: NotFinite
     trained: bool
     reached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The first operation whose result is not finite though its inputs are."""
+
+    path: str
+    op: str
+    line: str
+    where: Literal["parameters", "input", "forward", "loss", "backward"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +373,35 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Everything measured in one step: what rules read.
+
+    Attributes:
+        step: Optimizer steps done before it.
+        layers: Modules with weights, data side first.
+        on_paper: Layers that ran.
+        detached: Trained layers that ran with gradients on, yet no path leads to them.
+        zero_weights: Parameters that are all zero and receive a gradient: a zero-initialised
+            head or gate, behind which zero gradient says nothing yet.
+        origin: Where the first value that is not finite was made; None where all are finite.
+        loss: Value of the scalar.
+        optimizer: Class name, "" without one.
+    """
+
+    step: int
+    ledger: Ledger
+    layers: tuple[Layer, ...]
+    profile: Profile | None
+    depth: EffectiveDepth
+    on_paper: int
+    detached: tuple[str, ...]
+    zero_weights: tuple[str, ...]
+    origin: Origin | None
+    loss: float
+    optimizer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """Where and how an exam was made."""
 
@@ -383,7 +423,11 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exam:
-    """One examined network: what was measured, what it means, and where it was made."""
+    """One examined network: what was measured, what it means, and where it was made.
+
+    Shows itself in a terminal (`print`), in a notebook, and through the dataframe interchange
+    (one row a layer); `to_dict` is the documented JSON contract.
+    """
 
     verdict: Verdict
     sentence: str
@@ -400,3 +444,29 @@ class Exam:
     environment: Environment
     time: tuple[object, ...] = field(default=())
     tokens: tuple[object, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract, schema `fadeout.exam/1`: plain dicts, lists, strings and numbers."""
+        from fadeout.store.contract import to_dict
+
+        return to_dict(self)
+
+    def __str__(self) -> str:
+        from fadeout.render.terminal import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from fadeout.render.html import fragment
+
+        return fragment(self)
+
+    def __dataframe__(self, nan_as_null: bool = False, allow_copy: bool = True) -> Any:
+        from fadeout.render.frame import interchange
+
+        return interchange(self, nan_as_null=nan_as_null, allow_copy=allow_copy)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+        from fadeout.render.frame import table
+
+        return table(self).__arrow_c_stream__(requested_schema)

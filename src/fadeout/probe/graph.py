@@ -30,6 +30,8 @@ class Graph:
         ends: Slots at which the account stops, with what they are and whose.
         loss_side: Nodes on the loss's side of the output.
         matrix: Nodes that apply weights.
+        path: Module that holds the weights, or that ran the operation.
+        runner: Module that ran it.
         kind: Kind of every node.
     """
 
@@ -44,6 +46,7 @@ class Graph:
     matrix: list[bool]
     kind: list[Kind]
     path: list[str]
+    runner: list[str]
     owner: list[str]
     op: list[str]
     line: list[tuple[Any, int]]
@@ -52,20 +55,20 @@ class Graph:
     parameters_reached: set[int] = field(default_factory=set)
 
 
-def build(loss: Tensor, names: Names, model: nn.Module, *, within: bool) -> Graph:
+def build(loss: Tensor, names: Names, modules: list[tuple[str, nn.Module]], *, within: bool) -> Graph:
     """Walk the autograd graph of a loss and keep what lies between it and the data.
 
     Args:
         loss: The scalar, with its graph.
         names: The record of the forward that made it.
-        model: The examined module; its modules decide kinds.
+        modules: The examined modules by path; they decide kinds.
         within: The account ends where tensors entered the watched module.
     """
     root = loss.grad_fn
     assert root is not None
     order, below = _walk(root)
     position = {node: i for i, node in enumerate(order)}
-    walk = _Walk(order, below, position, names, model)
+    walk = _Walk(order, below, position, names, modules)
     ends = walk.find_ends(within=within)
     return walk.shorten(ends)
 
@@ -101,7 +104,7 @@ class _Walk:
         below: list[tuple[tuple[Node | None, int], ...]],
         position: dict[Node, int],
         names: Names,
-        model: nn.Module,
+        modules: list[tuple[str, nn.Module]],
     ) -> None:
         self.order = order
         self.names = names
@@ -132,7 +135,12 @@ class _Walk:
                     if j >= 0:
                         self.trains[i] = self.trains[i] or self.trains[j]
                         self.sees_leaf[i] = self.sees_leaf[i] or self.sees_leaf[j]
-        self.owners = _weight_owners(model)
+        self.owners = _weight_owners(modules)
+        self.holders: dict[int, list[str]] = {}
+        for path, module in modules:
+            for parameter in module._parameters.values():
+                if parameter is not None and parameter.dim() >= 2:
+                    self.holders.setdefault(id(parameter), []).append(path)
         self.unaccounted: list[Unaccounted] = []
         self.cut: set[tuple[int, int]] = set()
 
@@ -303,6 +311,7 @@ class _Walk:
             matrix=[],
             kind=[],
             path=[],
+            runner=[],
             owner=[],
             op=[],
             line=[],
@@ -345,6 +354,7 @@ class _Walk:
             inner = function.endswith("/")
             function = function.rstrip("/").strip("_")
             graph.owner.append(owner)
+            graph.runner.append(path)
             if i in self.variable:
                 graph.kind.append("other")
                 graph.path.append(self.data_leaf.get(i, ""))
@@ -365,6 +375,8 @@ class _Walk:
                 kind = "loss"
             elif not known:
                 unknown[(path, kinds.readable(name))] = unknown.get((path, kinds.readable(name)), 0) + 1
+            if kind == "weight" and kinds.is_matrix(name):
+                path = self._holder(i, path, on)
             custom = not name[-1:].isdigit() and "::" not in name
             graph.kind.append(kind)
             graph.path.append(path)
@@ -376,12 +388,26 @@ class _Walk:
                 Unaccounted(path=path, op=op, why=f"operation of unknown kind ({count} on the way): counted as other")
             )
 
+    def _holder(self, i: int, path: str, on: list[bool]) -> str:
+        """The module that holds the matrix: the one that ran, else the parameter's own."""
+        waiting = [j for j, _ in self.next[i] if j >= 0 and not on[j]]
+        for _ in range(64):
+            if not waiting:
+                break
+            j = waiting.pop()
+            variable = self.variable.get(j)
+            if variable is None:
+                waiting += [b for b, _ in self.next[j] if b >= 0 and not on[b]]
+            elif variable.dim() >= 2 and (holders := self.holders.get(id(variable))):
+                return path if path in holders else holders[0]
+        return path
 
-def _weight_owners(model: nn.Module) -> frozenset[str]:
+
+def _weight_owners(modules: list[tuple[str, nn.Module]]) -> frozenset[str]:
     return frozenset(
         path
-        for path, module in model.named_modules()
-        if any(p.dim() >= 2 for p in module.parameters(recurse=False))
+        for path, module in modules
+        if any(p is not None and p.dim() >= 2 for p in module._parameters.values())
     )
 
 

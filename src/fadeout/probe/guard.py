@@ -4,6 +4,7 @@ import random
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable
+from operator import is_not
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,40 +21,65 @@ class Guard:
     write into them (`before_write`), because a copy of all would double their memory.
     """
 
-    def __init__(self, models: Iterable[nn.Module]) -> None:
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._modules: dict[int, nn.Module] = {}
-        self._kept: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = []
+        self._kept: list[tuple[nn.Module, dict[str, Any], list[tuple[Any, Any]]]] = []
         self._values: dict[int, tuple[Tensor, Tensor]] = {}
         self._grads: list[tuple[Tensor, Tensor | None, bool]] = []
-        self._storages: dict[int, list[Tensor]] = {}
+        self._storages: dict[int, list[Tensor]] | None = None
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
-        for model in models:
-            self.add(model)
+        self.add(modules)
         self._random = _random_state()
 
-    def add(self, model: nn.Module) -> None:
-        """Keep one more model: a module outside the first one that the step calls."""
-        for module in model.modules():
+    def add(self, modules: Iterable[nn.Module]) -> None:
+        """Keep more modules, such as those outside the first model that a step calls."""
+        for module in modules:
             if id(module) in self._modules:
                 continue
             self._modules[id(module)] = module
-            attributes = dict(module.__dict__)
-            containers = {
-                name: copy for name, value in attributes.items() if (copy := _container(value)) is not None
-            }
+            attributes = module.__dict__.copy()
+            containers: list[tuple[Any, Any]] = []
+            for name, value in attributes.items():
+                kind = type(value)
+                if kind is dict or kind is OrderedDict:
+                    containers.append((value, value.copy() if value else None))
+                    if value and name != "_parameters" and name != "_modules":
+                        self._keep_values(value.values())
+                elif kind is list or kind is set:
+                    containers.append((value, value.copy()))
+                    self._keep_values(value)
+                elif kind is tuple:
+                    self._keep_values(value)
+                elif isinstance(value, Tensor):
+                    self._keep_values((value,))
             self._kept.append((module, attributes, containers))
-            for tensor in (*module.buffers(recurse=False), *_plain_tensors(attributes)):
-                if id(tensor) not in self._values and tensor.device.type != "meta":
-                    self._values[id(tensor)] = (tensor, tensor.detach().clone())
-            for parameter in module.parameters(recurse=False):
-                self._grads.append((parameter, parameter.grad, parameter.requires_grad))
-                if parameter.device.type != "meta" and parameter.layout == torch.strided:
-                    self._storages.setdefault(_address(parameter), []).append(parameter)
+            if isinstance(module, torch.jit.ScriptModule):
+                self._keep_values(module.buffers(recurse=False))
+                parameters: Iterable[Any] = module.parameters(recurse=False)
+            else:
+                parameters = module._parameters.values()
+            for parameter in parameters:
+                if parameter is not None:
+                    self._grads.append((parameter, parameter.grad, parameter.requires_grad))
+        self._storages = None
+
+    def _keep_values(self, values: Iterable[Any]) -> None:
+        """Copy buffers and tensors held as plain attributes or one level inside containers."""
+        for value in values:
+            if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or not value.is_leaf:
+                continue
+            if id(value) not in self._values and value.device.type != "meta":
+                self._values[id(value)] = (value, value.detach().clone())
 
     def before_write(self, tensor: Tensor) -> None:
         """Copy the parameters that share memory with a tensor about to be written in place."""
         if tensor.layout != torch.strided:
             return
+        if self._storages is None:
+            self._storages = {}
+            for parameter, _, _ in self._grads:
+                if parameter.device.type != "meta" and parameter.layout == torch.strided:
+                    self._storages.setdefault(_address(parameter), []).append(parameter)
         for parameter in self._storages.get(_address(tensor), ()):
             if id(parameter) not in self._written:
                 self._written[id(parameter)] = (parameter, parameter.detach().clone())
@@ -62,13 +88,15 @@ class Guard:
     def rewind(self) -> None:
         """Put everything back as it was on entry."""
         for module, attributes, containers in self._kept:
-            if module.__dict__.keys() != attributes.keys() or any(
-                module.__dict__[name] is not value for name, value in attributes.items()
-            ):
-                module.__dict__.clear()
-                module.__dict__.update(attributes)
-            for name, copy in containers.items():
-                _refill(attributes[name], copy)
+            now = module.__dict__
+            if len(now) != len(attributes) or any(map(is_not, now.values(), attributes.values())):
+                now.clear()
+                now.update(attributes)
+            for container, copy in containers:
+                if copy is not None:
+                    _refill(container, copy)
+                elif container:
+                    container.clear()
         for tensor, value in self._values.values():
             if tensor.shape == value.shape:
                 tensor.data.copy_(value)
@@ -92,14 +120,9 @@ class Guard:
         self.rewind()
 
 
-def _container(value: Any) -> Any:
-    """A shallow copy of a plain container (caches that a forward fills), else None."""
-    return value.copy() if type(value) in (dict, OrderedDict, list, set) else None
-
-
 def _refill(container: Any, copy: Any) -> None:
     if isinstance(container, dict):
-        if list(container) != list(copy) or any(container[k] is not v for k, v in copy.items()):
+        if len(container) != len(copy) or any(map(is_not, container.values(), copy.values())):
             container.clear()
             container.update(copy)
     elif isinstance(container, list):
@@ -108,24 +131,6 @@ def _refill(container: Any, copy: Any) -> None:
     elif container != copy:
         container.clear()
         container.update(copy)
-
-
-def _plain_tensors(attributes: dict[str, Any]) -> Iterable[Tensor]:
-    """Buffers and tensors held as plain attributes or one level inside containers."""
-    for name, value in attributes.items():
-        if name in ("_parameters", "_modules"):
-            continue
-        if isinstance(value, Tensor):
-            if not isinstance(value, nn.Parameter) and value.is_leaf:
-                yield value
-        elif isinstance(value, dict):
-            yield from (v for v in value.values() if _is_plain(v))
-        elif isinstance(value, (list, tuple)):
-            yield from (v for v in value if _is_plain(v))
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and value.is_leaf
 
 
 def _address(tensor: Tensor) -> int:

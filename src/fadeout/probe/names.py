@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import CodeType, TracebackType
 from typing import Any, Protocol, Self
@@ -64,6 +64,7 @@ class Names(TorchFunctionMode):
         guard: Guard,
         *,
         watched: nn.Module,
+        modules: Iterable[tuple[str, nn.Module]],
         track_inputs: bool = True,
         double: bool = False,
         clone_inputs: bool = False,
@@ -84,13 +85,13 @@ class Names(TorchFunctionMode):
         self.stack: list[tuple[nn.Module, str]] = []
         self._paths: dict[int, str] = {}
         self._classes: dict[int, str] = {}
-        self._add_paths(model, "")
+        self._add_paths(modules, "")
         self._user: dict[str, bool] = {}
         self._handles: list[Any] = []
         self._substituted: set[int] = set()
 
-    def _add_paths(self, model: nn.Module, prefix: str) -> None:
-        for path, module in model.named_modules():
+    def _add_paths(self, modules: Iterable[tuple[str, nn.Module]], prefix: str) -> None:
+        for path, module in modules:
             full = f"{prefix}.{path}" if prefix and path else prefix or path
             self._paths.setdefault(id(module), full)
             self._classes.setdefault(id(module), type(module).__name__)
@@ -138,8 +139,9 @@ class Names(TorchFunctionMode):
     def _enter_module(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
         path = self._paths.get(id(module))
         if path is None:
-            self._add_paths(module, type(module).__name__)
-            self.guard.add(module)
+            outside = list(module.named_modules())
+            self._add_paths(outside, type(module).__name__)
+            self.guard.add(m for _, m in outside)
             path = self._paths[id(module)]
         if not self.stack and module is not self.watched and self.track_inputs and module is not self.model:
             args = self._substitute(args, path)

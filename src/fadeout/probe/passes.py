@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -60,6 +61,20 @@ class Subject:
     watched: nn.Module
     prefix: str
     notes: list[str]
+    modules: list[tuple[str, nn.Module]]
+    parameters: list[tuple[str, nn.Parameter]]
+
+    @classmethod
+    def of(cls, model: nn.Module, watched: nn.Module, prefix: str, notes: list[str]) -> "Subject":
+        """List modules and trained parameters once; the lists of large models are slow to make."""
+        return cls(
+            model=model,
+            watched=watched,
+            prefix=prefix,
+            notes=notes,
+            modules=list(model.named_modules()),
+            parameters=[(n, p) for n, p in watched.named_parameters(prefix=prefix) if p.requires_grad],
+        )
 
 
 def subject(model: Any, *, within: str | None, verb: str) -> Subject:
@@ -119,7 +134,10 @@ def subject(model: Any, *, within: str | None, verb: str) -> Subject:
                 f"{verb}: {name} has no module {within!r}; its modules begin with {', '.join(near) or 'none'}"
             ) from None
         notes.append(f"within {within!r}: the account stops at what enters it")
-    return Subject(model=model, watched=watched, prefix=within or "", notes=notes)
+    about = Subject.of(model, watched, within or "", notes)
+    if not about.parameters:
+        raise FadeoutError(f"{verb}: nothing under {within!r} requires a gradient; everything there is frozen")
+    return about
 
 
 def take(
@@ -147,6 +165,7 @@ def take(
     names = Names(
         subject.model,
         guard,
+        modules=subject.modules,
         watched=subject.watched,
         track_inputs=track_inputs and not _starts_frozen(subject.model),
         double=double,
@@ -160,7 +179,8 @@ def take(
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if "torch._dynamo" in sys.modules:  # nothing can be compiled without it, and it is slow to import
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             if autocast:
                 stack.enter_context(_autocast(subject.model, autocast))
             stack.enter_context(names)
@@ -178,14 +198,12 @@ def take(
         raise _model_error(verb, "forward", error, names) from error
     loss = _checked(loss, subject, names, verb)
     try:
-        graph = build(loss, names, subject.model, within=subject.prefix != "")
+        graph = build(loss, names, subject.modules, within=subject.prefix != "")
     except RecursionError as error:
         raise FadeoutError(f"{verb}: the autograd graph could not be walked: {error}") from error
     names.release()
     watch = observer.graph(graph)
-    parameters = [
-        (n, p) for n, p in subject.watched.named_parameters(prefix=subject.prefix) if p.requires_grad
-    ]
+    parameters = subject.parameters
     kept = [(leaf, leaf.grad) for leaf in graph.variables] if reentrant else []
     try:
         with nullcontext() if not reentrant else torch.enable_grad():
@@ -259,7 +277,7 @@ def double_copy(subject: Subject) -> Subject | None:
         watched = model.get_submodule(subject.prefix) if subject.prefix else model
     except Exception:  # user code: __deepcopy__ and .double() can raise anything; the caller says so
         return None
-    return Subject(model=model, watched=watched, prefix=subject.prefix, notes=subject.notes)
+    return Subject.of(model, watched, subject.prefix, subject.notes)
 
 
 def _starts_frozen(model: nn.Module) -> bool:

@@ -1,0 +1,5 @@
+"""`python -m fadeout`: the command line."""
+
+from fadeout.cli import main
+
+main()

@@ -1,0 +1,223 @@
+"""The command line: each verb parses, calls the public function, and renders."""
+
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fadeout.errors import FadeoutError, ModelError
+from fadeout.records import Exam
+from fadeout.version import VERSION
+
+if TYPE_CHECKING:
+    from fadeout.target import Target
+
+app = typer.Typer(
+    name="fadeout",
+    help="Finds where a network's gradient fades out, says why with proof, and brings it back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Exit(IntEnum):
+    """Exit codes: fine or undetermined, a finding, a wrong call, the user's model failed."""
+
+    FINE = 0
+    FINDING = 1
+    USAGE = 2
+    MODEL = 3
+
+
+LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits", "nll_loss", "smooth_l1_loss")
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "Muon")
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"fadeout {VERSION}")
+        raise typer.Exit
+
+
+@app.command()
+def examine(
+    target: Annotated[
+        str, typer.Argument(help="package.module:factory, file.py:factory, or a saved exam (.json)")
+    ],
+    data: Annotated[str, typer.Option(help="digits (real scans, bundled) or random (with --shape)")] = "",
+    shape: Annotated[str, typer.Option(help="shape of one random sample, e.g. 3,32,32 or 128")] = "",
+    tokens: Annotated[int, typer.Option(help="random token ids below this number, instead of floats", min=2)] = 0,
+    batch: Annotated[int, typer.Option(help="rows of the batch", min=1)] = 256,
+    loss: Annotated[str, typer.Option(help="a function of torch.nn.functional, or file.py:function")] = "",
+    optimizer: Annotated[str, typer.Option(help=f"one of {', '.join(OPTIMIZERS)}: gives update ratios")] = "",
+    lr: Annotated[float, typer.Option(help="its learning rate")] = 1e-3,
+    within: Annotated[str, typer.Option(help="examine the part under this module")] = "",
+    seed: Annotated[int, typer.Option(help="seed of the factory and of random input")] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="every finding and every layer")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="the documented JSON instead of the report")] = False,
+    html: Annotated[Path | None, typer.Option(help="write one self-contained offline page")] = None,
+    save: Annotated[Path | None, typer.Option(help="save the exam as JSON")] = None,
+) -> None:
+    """One exam: where the gradient goes between the loss and the first layer."""
+    exam = _load(target) if target.endswith(".json") else _run(target, data, shape, tokens, batch, loss, optimizer, lr, within, seed)
+    if save is not None:
+        from fadeout.store.files import save as write
+
+        write(exam, save)
+    if html is not None:
+        _write_page(exam, html)
+    if as_json:
+        from fadeout.store.contract import to_json
+
+        typer.echo(to_json(exam))
+    else:
+        from rich.console import Console
+
+        from fadeout.render.terminal import report
+
+        console = Console()
+        console.print(report(exam, width=console.width, verbose=verbose, target=target))
+    raise typer.Exit(Exit.FINE if exam.verdict in ("flows", "undetermined") else Exit.FINDING)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="a saved exam (.json)")],
+    second: Annotated[str, typer.Argument(help="another one")],
+    as_json: Annotated[bool, typer.Option("--json", help="both as JSON, with the differences")] = False,
+) -> None:
+    """Two exams side by side."""
+    from fadeout.render.comparison import compare as side_by_side
+
+    table = side_by_side(_load(first), _load(second), names=(Path(first).stem, Path(second).stem))
+    if as_json:
+        from fadeout.store.contract import json_text
+
+        typer.echo(json_text(table))
+        return
+    from rich.console import Console
+
+    from fadeout.render.terminal import comparison
+
+    Console().print(comparison(table))
+
+
+@app.command()
+def report(
+    exam: Annotated[str, typer.Argument(help="a saved exam (.json)")],
+    path: Annotated[Path, typer.Argument(help="the page to write (.html)")],
+) -> None:
+    """One self-contained offline HTML page of a saved exam."""
+    _write_page(_load(exam), path)
+    typer.echo(f"wrote {path}")
+
+
+def _load(path: str) -> Exam:
+    from fadeout.store.files import load
+
+    if not path.endswith(".json"):
+        raise FadeoutError(f"{path!r} is no saved exam; examine it first with --save exam.json")
+    return load(path)
+
+
+def _write_page(exam: Exam, path: Path) -> None:
+    from fadeout.render.html import report as write
+
+    write(exam, path)
+
+
+def _run(
+    spec: str, data: str, shape: str, tokens: int, rows: int, loss: str, optimizer: str, lr: float, within: str, seed: int
+) -> Exam:
+    import torch
+
+    from fadeout.examine import examine as run
+    from fadeout.target import make
+
+    torch.manual_seed(seed)
+    target = make(spec, verb="examine")
+    batch, chosen = _batch(target, data, shape, tokens, rows, seed), target.loss
+    if loss:
+        chosen = _loss(loss)
+    elif chosen is None and isinstance(batch, tuple):
+        chosen = torch.nn.functional.cross_entropy if data == "digits" else None
+    used = target.optimizer
+    if optimizer:
+        used = _optimizer(optimizer, target, lr)
+    return run(target.model, batch, loss=chosen, optimizer=used, within=within or None)
+
+
+def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:
+    from fadeout import data as bundled
+
+    if data and data not in bundled.NAMES:
+        raise FadeoutError(f"examine: no data set {data!r}; there are {' and '.join(bundled.NAMES)}")
+    if data == "digits":
+        return bundled.digits(target.model, rows=rows, verb="examine")
+    if shape or data == "random":
+        try:
+            size = tuple(int(part) for part in shape.replace("x", ",").split(",") if part.strip())
+        except ValueError:
+            size = ()
+        if not size or min(size) < 1:
+            raise FadeoutError(
+                f"examine: --shape {shape!r} is no shape of one sample; write e.g. --shape 64 or --shape 3,32,32"
+            )
+        return bundled.random_batch(target.model, size, rows=rows, seed=seed, vocabulary=tokens or None)
+    if target.batch is None:
+        raise FadeoutError(
+            "examine: the factory returned no batch; return (model, batch, loss) from it, "
+            "or give --data digits, or --shape 3,32,32 for random input"
+        )
+    return target.batch
+
+
+def _loss(name: str) -> Any:
+    import torch.nn.functional as functional
+
+    from fadeout.target import load_object
+
+    if ":" in name:
+        return load_object(name, verb="examine")
+    found = getattr(functional, name, None) or getattr(functional, f"{name}_loss", None)
+    if not callable(found):
+        raise FadeoutError(f"examine: torch.nn.functional has no loss {name!r}; for example {', '.join(LOSSES)}")
+    return found
+
+
+def _optimizer(name: str, target: "Target", lr: float) -> Any:
+    import torch
+
+    known = {o.lower(): o for o in OPTIMIZERS if hasattr(torch.optim, o)}
+    if name.lower() not in known:
+        raise FadeoutError(f"examine: no optimizer {name!r}; there are {', '.join(known.values())}")
+    return getattr(torch.optim, known[name.lower()])([p for p in target.model.parameters() if p.requires_grad], lr=lr)
+
+
+def main() -> NoReturn:
+    """Entry point: errors become one clear line and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except ModelError as error:
+        _fail(str(error), Exit.MODEL)
+    except (FadeoutError, ValueError, TypeError) as error:
+        _fail(str(error), Exit.USAGE)
+    except typer.Abort:
+        _fail("stopped", Exit.USAGE)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
+            _fail(error.format_message(), Exit.USAGE)
+        raise
+    sys.exit(code if isinstance(code, int) else Exit.FINE)
+
+
+def _fail(message: str, code: Exit) -> NoReturn:
+    typer.echo(f"fadeout: {message}", err=True)
+    sys.exit(code)

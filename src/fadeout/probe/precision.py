@@ -1,0 +1,114 @@
+"""Precision: which gradient values a narrower format would flush, and where non-finite values begin."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from fadeout.probe.batch import tensors
+from fadeout.probe.graph import Graph, line_of
+from fadeout.probe.names import Names
+from fadeout.probe.passes import Observer
+from fadeout.probe.tape import Watcher
+from fadeout.records import NotFinite, Origin, Underflow
+
+# Half the smallest subnormal over the largest finite value: what rounding still turns to zero
+# when the pass's largest gradient is scaled to the format's maximum.
+_HALF_STEP = {
+    "fp16": 2.0**-24 / 2 / 65504.0,
+    "bf16": 2.0**-133 / 2 / 3.3895313892515355e38,
+}
+
+
+def underflow(sample: Tensor | None, largest: float) -> Underflow:
+    """Share of non-zero gradient values flushed in each format under one scale for the whole pass.
+
+    Args:
+        sample: |gradient| values of one layer, shape (S,); None where none was seen.
+        largest: The largest |gradient| of the pass.
+    """
+    if sample is None or not largest > 0 or not math.isfinite(largest):
+        return Underflow(fp16=math.nan, bf16=math.nan)
+    values = sample.double()
+    values = values[values > 0]
+    if not values.numel():
+        return Underflow(fp16=math.nan, bf16=math.nan)
+    shares = [float((values <= largest * step).double().mean()) for step in _HALF_STEP.values()]
+    return Underflow(fp16=shares[0], bf16=shares[1])
+
+
+class Hunt(Observer):
+    """A pass that looks for the first non-finite value and counts them by module."""
+
+    def __init__(self, parameters: list[tuple[str, nn.Parameter]]) -> None:
+        self.origin: Origin | None = None
+        self.activation: dict[str, Tensor] = {}
+        self.gradient: dict[str, Tensor] = {}
+        self.weight: dict[str, int] = {}
+        self._names: Names | None = None
+        self._graph: Graph | None = None
+        for name, parameter in parameters:
+            count = int((~torch.isfinite(parameter.detach())).sum())
+            if count:
+                path = name.rpartition(".")[0]
+                self.weight[path] = self.weight.get(path, 0) + count
+                if self.origin is None:
+                    self.origin = Origin(path=path, op=name.rpartition(".")[2], line="", where="parameters")
+
+    def forward(self, names: Names) -> None:
+        self._names = names
+        names.listeners.append(self)
+
+    def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
+        """One function returned: are its results finite where its inputs were?"""
+        if not out.is_floating_point() or out.layout != torch.strided or out.is_nested:
+            return
+        if self.origin is None and not bool(torch.isfinite(out.detach()).all()):
+            names = self._names
+            assert names is not None
+            origin = names.of.get(node) if node is not None else None
+            dirty = any(t.is_floating_point() and not bool(torch.isfinite(t.detach()).all()) for t in tensors(args))
+            self.origin = Origin(
+                path=path,
+                op=function.strip("_"),
+                line=line_of(origin[3], origin[4]) if origin else "",
+                where="input" if dirty else ("forward" if names.stack else "loss"),
+            )
+
+    def leave(self, module: nn.Module, path: str, out: Any) -> None:
+        first = next((t for t in tensors(out) if t.is_floating_point() and t.layout == torch.strided), None)
+        if first is not None:
+            self.activation[path] = (~torch.isfinite(first.detach())).sum()
+
+    def graph(self, graph: Graph) -> dict[int, Watcher]:
+        self._graph = graph
+        return {i: self._gradient for i in range(len(graph.nodes)) if i not in graph.leaves}
+
+    def _gradient(self, i: int, gradients: Any) -> None:
+        graph = self._graph
+        assert graph is not None
+        for gradient in gradients:
+            if gradient is None or gradient.layout != torch.strided or gradient.is_nested:
+                continue
+            if graph.matrix[i]:
+                count = (~torch.isfinite(gradient)).sum()
+                path = graph.path[i]
+                self.gradient[path] = self.gradient[path] + count if path in self.gradient else count
+            if self.origin is None and not bool(torch.isfinite(gradient).all()):
+                before = next((n for n, edges in enumerate(graph.edges) for _, j, _ in edges if j == i), i)
+                self.origin = Origin(
+                    path=graph.path[before],
+                    op=graph.op[before],
+                    line=line_of(*graph.line[before]),
+                    where="backward",
+                )
+
+    def counts(self, path: str) -> NotFinite:
+        """What was counted in one module."""
+        return NotFinite(
+            activation=int(self.activation.get(path, 0)),
+            gradient=int(self.gradient.get(path, 0)),
+            weight=self.weight.get(path, 0),
+        )

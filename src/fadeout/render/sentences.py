@@ -1,0 +1,175 @@
+"""Sentences: the short lines of text that terminal and page share."""
+
+import math
+
+from fadeout.records import Exam, Finding, Verdict
+from fadeout.render import words
+
+HEALTHY: tuple[Verdict, ...] = ("flows",)
+
+
+def headline(exam: Exam) -> tuple[str, str]:
+    """The verdict as it stands at the head of the sentence ('VANISHING:'), and the rest."""
+    word = words.VERDICT_WORDS[exam.verdict]
+    sentence = words.plain(exam.sentence).strip()
+    head, colon, rest = sentence.partition(":")
+    if colon and head.upper() == word:
+        return f"{word}:", rest.strip()
+    return f"{word}:", sentence
+
+
+def about(exam: Exam) -> tuple[str, ...]:
+    """What was examined, and how: parts for one header line."""
+    env = exam.environment
+    parts = [words.count(exam.weight_layers, "layer") + " with weights"]
+    if env.model:
+        parts.append(words.plain(env.model))
+    if env.optimizer:
+        parts.append(words.plain(env.optimizer))
+    if env.samples > 0:
+        parts.append(words.count(env.samples, "sample"))
+    parts.append(f"{words.plain(env.device)} {words.plain(env.dtype)}")
+    passes = "1 forward + backward" if env.batches <= 1 else f"{env.batches:,} batches"
+    parts.append(f"{passes} in {words.seconds(env.seconds)}")
+    return tuple(parts)
+
+
+def effective_depth(exam: Exam) -> str:
+    """How many layers are really trained; "" where unknown or already said."""
+    depth = exam.effective_depth
+    if depth.layers is None or not exam.weight_layers or "on paper" in exam.sentence:
+        return ""
+    if depth.layers >= exam.weight_layers:
+        if depth.layers == 1:
+            return "The layer sees the input and moves."
+        return f"All {words.count(exam.weight_layers, 'layer')} see the input and move."
+    seen, moved = set(depth.seen), set(depth.moved)
+    groups: dict[str, list[int]] = {}
+    for i, layer in enumerate(exam.layers):
+        if layer.trained:
+            sees, moves = layer.path in seen, layer.path in moved
+            if not (sees and moves):
+                phrase = _PHRASES[sees, moves]
+                groups.setdefault(phrase, []).append(i + 1)
+    parts = []
+    for phrase, indices in groups.items():
+        text = f"{words.layers(indices)} {phrase}"
+        parts.append(_singular(text) if len(indices) == 1 else text)
+    on_paper = words.count(exam.weight_layers, "layer")
+    practice = f"{depth.layers:,}" if depth.layers else "none"
+    tail = f": {', '.join(parts)}" if parts else ""
+    return f"{on_paper} on paper, {practice} in practice{tail}."
+
+
+_PHRASES = {
+    (True, False): "still see the input but do not move",
+    (False, True): "move but no longer see the input",
+    (False, False): "do neither",
+}
+
+
+def _singular(text: str) -> str:
+    for many, one in (("do not", "does not"), (" see ", " sees "), ("move but", "moves but"), ("do n", "does n")):
+        text = text.replace(many, one, 1)
+    return text
+
+
+def effective_blocks(exam: Exam) -> str:
+    """'64 residual blocks carry like 18'; only where branches carry something and none cancels."""
+    blocks = exam.effective_blocks
+    if blocks is None or len(blocks.blocks) < 4 or not math.isfinite(blocks.n) or "blocks carry" in exam.sentence:
+        return ""
+    if not blocks.branch_total >= 0.1 or any(block.share < -0.05 for block in blocks.blocks):
+        return ""
+    return f"{len(blocks.blocks)} residual blocks carry like {blocks.n:.0f}."
+
+
+def forecast(exam: Exam) -> str:
+    """Theory beside the measurement; "" where there is no theory."""
+    if exam.forecast is None or exam.forecast.decades is None or math.isnan(exam.forecast.decades):
+        return ""
+    text = f"predicted by theory {words.decades(exam.forecast.decades)}"
+    band = exam.forecast.band
+    if band is None:
+        return text
+    text += f" (band {words.decades(band[0])} .. {words.decades(band[1])})"
+    if math.isnan(exam.decades):
+        return text
+    inside = band[0] <= exam.decades <= band[1]
+    measured = f"measured {words.decades(exam.decades)}"
+    return f"{text}, {measured}: " + ("as designed" if inside else "off the prediction")
+
+
+def causes(finding: Finding) -> str:
+    """'slopes 71 %, weights 29 %'."""
+    return ", ".join(f"{words.KIND_WORDS[c.kind]} {words.share(c.share)}" for c in finding.cause if c.share >= 0.005)
+
+
+def where(finding: Finding, exam: Exam) -> str:
+    """'layers 1-20' where the paths are layers, else the paths themselves; with the source line."""
+    order = {layer.path: i + 1 for i, layer in enumerate(exam.layers)}
+    paths = list(dict.fromkeys(finding.where))
+    known = [order[path] for path in paths if path in order]
+    parts = []
+    if known:
+        names = [path for path in paths if path in order]
+        label = words.layers(known)
+        if len(names) == 1:
+            label += f" ({words.plain(names[0]) or 'the model itself'})"
+        elif len(words.ranges(known)) == 1:
+            label += f" ({words.plain(names[0])} .. {words.plain(names[-1])})"
+        parts.append(label)
+    rest = [words.plain(path) for path in paths if path not in order and path]
+    if rest:
+        parts.append(", ".join(rest[:3]) + (f" and {len(rest) - 3:,} more" if len(rest) > 3 else ""))
+    if finding.line:
+        parts.append(words.plain(finding.line))
+    return " · ".join(parts)
+
+
+STATUS_WORDS = {
+    "confirmed": "confirmed by a counterfactual",
+    "refuted": "refuted by a counterfactual",
+    "account": "read from the account, not tested",
+}
+
+
+def evidence(finding: Finding) -> tuple[str, ...]:
+    """'decades a layer -0.85', with the bound where there is one."""
+    lines = []
+    for item in finding.evidence:
+        if math.isnan(item.value):
+            continue
+        lines.append(f"{words.plain(item.name)} {quantity(item.value, item.unit)}")
+        if not math.isnan(item.bound):
+            lines[-1] += f" (limit {quantity(item.bound, item.unit)})"
+    return tuple(lines)
+
+
+def quantity(value: float, unit: str) -> str:
+    """A number in its unit; decades carry a sign and shares read in percent."""
+    if unit == "decades":
+        return words.decades(value)
+    if unit == "share":
+        return words.share(value)
+    text = words.number(value)
+    return f"{text} {words.plain(unit)}" if unit and text != words.UNKNOWN else text
+
+
+def helps(exam: Exam) -> tuple[str, ...]:
+    """What will help, all findings together, best first."""
+    return tuple(dict.fromkeys(words.plain(what) for finding in exam.findings for what in finding.helps))
+
+
+def wont_help(exam: Exam) -> tuple[tuple[str, str], ...]:
+    """(what people try, why it will not help), all findings together."""
+    pairs = ((words.plain(w.what), words.plain(w.why)) for finding in exam.findings for w in finding.wont_help)
+    return tuple(dict.fromkeys(pairs))
+
+
+def unaccounted(exam: Exam) -> tuple[str, ...]:
+    """What the ledger could not price."""
+    return tuple(
+        " · ".join(part for part in (words.plain(u.path), words.plain(u.op), words.plain(u.why)) if part)
+        for u in exam.ledger.unaccounted
+    )

@@ -1,0 +1,488 @@
+"""The terminal report: verdict first, then where the decades go, layer by layer."""
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from fadeout.records import Exam, Finding, Level, Verdict
+from fadeout.render import bars, comparison, fold, sentences, views, words
+
+PROSE = 100  # characters: longer lines of text are hard to read
+LEAST, MOST = 40, 160
+BAND_STYLES: dict[views.Band, str] = {
+    "near": "green",
+    "1.3": "yellow",
+    "2": "dark_orange",
+    "4": "red",
+    "up": "magenta",
+}
+VERDICT_STYLES: dict[Verdict, str] = {"flows": "bold green", "undetermined": "bold yellow"}
+LEVEL_STYLES: dict[Level, str] = {"alarm": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+ASCII = str.maketrans({"·": "-", "…": "~", "→": ">", "—": "-", "×": "x", "²": "2", "░": "-", "█": "="})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The space a report is laid out for."""
+
+    width: int
+    ascii_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report that is laid out when rich prints it: only then width and encoding are known."""
+
+    exam: Exam
+    width: int | None = None
+    colour: bool = True
+    findings: int = 3
+    verbose: bool = False
+    next_steps: tuple[str, ...] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        page = _page(options, self.width)
+        for line in _lines(self, page):
+            yield _fit(line, page, colour=self.colour)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareTable:
+    """A comparison that is laid out when rich prints it."""
+
+    view: comparison.Comparison
+    width: int | None = None
+    colour: bool = True
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        page = _page(options, self.width)
+        for line in _comparison(self.view, page):
+            yield _fit(line, page, colour=self.colour)
+
+
+def report(
+    exam: Exam,
+    *,
+    width: int | None = None,
+    colour: bool = True,
+    findings: int = 3,
+    verbose: bool = False,
+    next_steps: Sequence[str] = (),
+) -> Report:
+    """The report of one exam, for a rich console.
+
+    Args:
+        width: Columns; the console's own where None.
+        colour: Bars and verdict in colour; a console without colours drops it anyway.
+        findings: How many findings to spell out.
+        verbose: Show profile and account of a healthy network too.
+        next_steps: Commands to offer at the end, as the caller knows them.
+    """
+    return Report(
+        exam=exam,
+        width=width,
+        colour=colour,
+        findings=findings,
+        verbose=verbose,
+        next_steps=tuple(next_steps),
+    )
+
+
+def text(
+    exam: Exam,
+    width: int = 100,
+    *,
+    findings: int = 3,
+    verbose: bool = False,
+    next_steps: Sequence[str] = (),
+) -> str:
+    """The same report as plain text, no colours, lines without trailing blanks."""
+    return plain(report(exam, findings=findings, verbose=verbose, next_steps=next_steps), width)
+
+
+def compare_table(
+    a: Exam,
+    b: Exam,
+    *,
+    names: Sequence[str] = ("before", "after"),
+    width: int | None = None,
+    colour: bool = True,
+) -> CompareTable:
+    """Two exams side by side, for a rich console."""
+    return side_by_side([a, b], names, width=width, colour=colour)
+
+
+def side_by_side(
+    exams: Sequence[Exam],
+    names: Sequence[str],
+    *,
+    extra: Mapping[str, Sequence[str]] | None = None,
+    width: int | None = None,
+    colour: bool = True,
+) -> CompareTable:
+    """Any number of exams side by side; `extra` adds rows from outside, such as accuracies."""
+    return CompareTable(view=comparison.compare(exams, names, extra=extra), width=width, colour=colour)
+
+
+def plain(renderable: Report | CompareTable, width: int = 100) -> str:
+    """Anything from this file as plain text."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _page(options: ConsoleOptions, width: int | None) -> Page:
+    return Page(
+        width=max(LEAST, min(options.max_width, width or MOST, MOST)),
+        ascii_only=options.ascii_only,
+    )
+
+
+def _fit(line: Text, page: Page, *, colour: bool) -> Text:
+    """One line that neither wraps nor uses what the console can't show."""
+    shown = line.plain
+    if page.ascii_only:
+        shown = shown.translate(ASCII).encode("ascii", "replace").decode()
+    fitted = Text(shown, no_wrap=True, overflow="crop", spans=list(line.spans) if colour else None)
+    return fitted
+
+
+def _lines(report: Report, page: Page) -> Iterator[Text]:
+    exam = report.exam
+    yield Text()
+    yield from _verdict(exam, page)
+    full = report.verbose or exam.verdict not in sentences.HEALTHY
+    if not full:
+        yield from _short_findings(exam, page)
+        yield Text()
+        return
+    depth = views.depth(exam)
+    yield from _kinds(exam, page)
+    yield from _prose(sentences.forecast(exam), page, style="dim")
+    yield from _profile(depth, page)
+    yield from _stages(exam, page)
+    yield from _unaccounted(exam, page)
+    yield from _findings(exam, page, report.findings)
+    yield from _advice(exam, page, report.next_steps)
+    yield Text()
+
+
+def _verdict(exam: Exam, page: Page) -> Iterator[Text]:
+    head, rest = sentences.headline(exam)
+    first = True
+    for line in wrap(f"{head} {rest}", min(page.width, PROSE) - 2):
+        out = Text("  " + line)
+        if first:
+            out.stylize(VERDICT_STYLES.get(exam.verdict, "bold red"), 2, 2 + len(head))
+        first = False
+        yield out
+    for sentence in (sentences.effective_depth(exam), sentences.effective_blocks(exam)):
+        yield from _prose(sentence, page)
+    for line in flow(sentences.about(exam), " · ", page.width - 2):
+        yield Text("  " + line, style="").copy_styles(Text()) if False else _dim("  " + line)
+
+
+def _dim(line: str) -> Text:
+    out = Text(line)
+    out.stylize("dim")
+    return out
+
+
+def _prose(sentence: str, page: Page, *, style: str = "", indent: str = "  ") -> Iterator[Text]:
+    if not sentence:
+        return
+    for line in wrap(sentence, min(page.width, PROSE) - len(indent)):
+        out = Text(indent + line)
+        if style:
+            out.stylize(style)
+        yield out
+
+
+def wrap(sentence: str, width: int) -> list[str]:
+    """Lines of at most `width` characters; a number is never parted from its sign or unit."""
+    glued = re.sub(r"(?<=\d) (?=(decades|%|layers|s)\b|%)", "\N{NO-BREAK SPACE}", sentence)
+    glued = re.sub(r"(?<=<) (?=\d)|(?<=\blayers) (?=\d)|(?<=\blayer) (?=\d)", "\N{NO-BREAK SPACE}", glued)
+    lines = textwrap.wrap(glued, max(20, width), break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
+def flow(parts: Sequence[str], separator: str, width: int) -> list[str]:
+    """Parts set one after the other, broken only between parts."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(separator) + len(part) <= width:
+            lines[-1] += separator + part
+        else:
+            lines.append(part)
+    return lines
+
+
+def cell(text: str, width: int, *, right: bool = False) -> str:
+    """A table cell exactly `width` columns wide."""
+    if cell_len(text) > width:
+        text = words.shorten(text, width)
+    if cell_len(text) > width:  # wide characters
+        text = set_cell_size(text, width)
+    gap = " " * (width - cell_len(text))
+    return gap + text if right else text + gap
+
+
+def _heading(title: str, right: str = "", at: int = 0) -> Text:
+    out = Text("  " + title)
+    out.stylize("bold", 2, 2 + len(title))
+    if right:
+        out.append(" " * max(1, at - len(title) - 2))
+        out.append(right, "dim")
+    return out
+
+
+def _kinds(exam: Exam, page: Page) -> Iterator[Text]:
+    rows = [r for r in views.kinds(exam) if r.kind != "loss" and abs(r.decades) >= 0.05]
+    if not rows:
+        return
+    labels = [_operations(row, page.width) for row in rows]
+    column = max(len(label) for label in labels)
+    parts = [words.share(r.part) if r.decades < 0 and math.isfinite(r.part) else "" for r in rows]
+    numbers = [words.decades(r.decades) for r in rows]
+    wide = max(len(n) for n in numbers)
+    room = page.width - 4 - column - 2 - wide - 2 - 2 - max(len(p) for p in parts)
+    room = max(8, min(room, 50))
+    finite = [abs(r.decades) for r in rows if math.isfinite(r.decades)]
+    most = max(finite, default=1.0)
+    yield Text()
+    yield _heading("where the decades go", "on the way from the last layer to the data", 26)
+    for row, label, part, value in zip(rows, labels, parts, numbers, strict=True):
+        size = min(1.0, abs(row.decades) / most)
+        drawn = bars.bar(size, room, ascii_only=page.ascii_only, full="█" if row.decades < 0 else "░")
+        out = Text(f"    {label:<{column}}  {value:>{wide}}  ")
+        out.append(cell(drawn, room), "red" if row.decades < 0 else "green")
+        out.append(f"  {part}" if part else "")
+        yield out
+
+
+def _operations(row: views.KindRow, width: int) -> str:
+    shown = ", ".join(f"{n:,} {op}" for n, op in row.operations[: 2 if width >= 100 else 1])
+    more = len(row.operations) - (2 if width >= 100 else 1)
+    if more > 0:
+        shown += f", {more} more"
+    return f"{row.label} ({shown})" if shown else row.label
+
+
+def _profile(depth: views.Depth, page: Page) -> Iterator[Text]:
+    rows = fold.fold(depth)
+    if not rows:
+        return
+    labels = [f"{r.first}" if r.layers == 1 else f"{r.first}-{r.last}" for r in rows]
+    names = [_names(row) for row in rows]
+    values = [_values(row, depth.floor) for row in rows]
+    marks = [_marks(row) for row in rows]
+    index = max(len(label) for label in labels)
+    kind = min(max(len(row.kind) for row in rows), 14 if page.width < 100 else 20)
+    value = max(len(v) for v in values)
+    mark = max(len(m) for m in marks)
+    fixed = 4 + index + 2 + 2 + kind + 2 + value + 2 + (2 + mark if mark else 0)
+    path = min(max(max(len(name) for name in names), 1), max(8, (page.width - fixed) // 2))
+    room = max(8, min(page.width - fixed - path, 64))
+    measured = [v for r in rows for v in (r.low, r.high) if r.state == "measured"]
+    ruler = bars.scale(measured, room)
+    left = fixed - (2 + mark if mark else 0) + path
+    yield Text()
+    title = "gradient at every layer" if len(rows) == len(depth.points) else "gradient along the layers"
+    yield _heading(title + ", data side first")
+    yield _dim(" " * (left - value - 2) + f"{'log10':>{value}}  " + bars.axis(ruler))
+    for row, label, name, number, word in zip(rows, labels, names, values, marks, strict=True):
+        out = Text(f"    {label:>{index}}  {cell(name, path)}  ")
+        out.append(cell(row.kind, kind), "dim")
+        out.append(f"  {number:>{value}}  ")
+        low, high = (ruler.part(v) for v in (row.low, row.high))
+        solid, light = bars.span(low, high, room, ascii_only=page.ascii_only)
+        if row.state != "measured":
+            solid, light = "", ""
+        out.append(solid, BAND_STYLES[row.band])
+        out.append(light, BAND_STYLES[row.band])
+        out.append(" " * (room - cell_len(solid + light)))
+        out.append(f"  {word}" if word else "", "dim")
+        out.rstrip()
+        yield out
+    if len(rows) < len(depth.points):
+        shade = "-" if page.ascii_only else "░"
+        note = f"a row stands for neighbours that behave alike; {shade} runs from its smallest to its largest"
+        yield from _prose(note, page, style="dim", indent="    ")
+
+
+def _names(row: fold.Row) -> str:
+    first, last = (path or "(model)" for path in row.paths)
+    return first if first == last else f"{first} .. {last}"
+
+
+def _values(row: fold.Row, floor: float) -> str:
+    if row.state == "unseen":
+        return words.below(floor)
+    start, end = words.level(row.start), words.level(row.end)
+    return start if start == end else f"{start} .. {end}"
+
+
+def _marks(row: fold.Row) -> str:
+    """What the effective depth says of the row."""
+    if "unknown" in (row.sees, row.moves):
+        return ""
+    if (row.sees, row.moves) == ("none", "none"):
+        return "neither"
+    said = [
+        verb if some == "all" else f"some {verb[:-1]}"
+        for some, verb in ((row.sees, "sees"), (row.moves, "moves"))
+        if some != "none"
+    ]
+    return " · ".join(said)
+
+
+def _stages(exam: Exam, page: Page) -> Iterator[Text]:
+    """The stages that change the gradient most; a chain's stages are its layers, drawn already."""
+    total = len(exam.ledger.stages)
+    rows = [
+        row
+        for row in views.stages(exam, most=5)
+        if row.stage.branches and abs(row.stage.log_gain) >= 0.005
+    ]
+    if not rows:
+        return
+    yield Text()
+    yield _heading(f"largest of {total:,} stages" if total > len(rows) else "stages", "loss side first", 24)
+    names = [f"{words.plain(r.stage.start)} → {words.plain(r.stage.to)}" for r in rows]
+    column = min(max(len(name) for name in names), page.width // 2 - 6)
+    for row, name in zip(rows, names, strict=True):
+        said = [f"{views.branch_name(b.path, b.op)} {words.share(b.share)}" for b in row.stage.branches]
+        shares = _parts(said, page.width - column - 16)
+        out = Text(f"    {cell(name, column)}  {words.decades(row.stage.log_gain):>6}  ")
+        out.append(shares, "dim")
+        yield out
+
+
+def _parts(said: Sequence[str], width: int) -> str:
+    """As many parts as fit, and how many more there are."""
+    for n in range(len(said), 0, -1):
+        tail = f" and {len(said) - n} more" if n < len(said) else ""
+        line = ", ".join(said[:n]) + tail
+        if len(line) <= width:
+            return line
+    return ""
+
+
+def _unaccounted(exam: Exam, page: Page) -> Iterator[Text]:
+    lines = sentences.unaccounted(exam)
+    if not lines:
+        return
+    yield Text()
+    yield _heading("not in the account")
+    for line in lines[:3]:
+        yield from _prose(line, page, indent="    ")
+    if len(lines) > 3:
+        yield _dim(f"    and {len(lines) - 3:,} more")
+
+
+def _short_findings(exam: Exam, page: Page) -> Iterator[Text]:
+    """A healthy network's warnings in a line each; notes only as their number."""
+    for finding in exam.findings:
+        if finding.level != "note":
+            yield from _claim(finding, page)
+    notes = sum(finding.level == "note" for finding in exam.findings)
+    if notes:
+        yield _dim(f"  {words.count(notes, 'note')}")
+
+
+def _claim(finding: Finding, page: Page) -> Iterator[Text]:
+    head = f"{words.plain(finding.code)}  {finding.level}: "
+    for i, line in enumerate(wrap(head + words.plain(finding.claim), min(page.width, PROSE) - 4)):
+        out = Text(("  " if i == 0 else "    ") + line)
+        if i == 0:
+            out.stylize(LEVEL_STYLES[finding.level], 2, 2 + len(finding.code))
+        yield out
+
+
+def _findings(exam: Exam, page: Page, most: int) -> Iterator[Text]:
+    if not exam.findings:
+        return
+    for finding in exam.findings[:most]:
+        yield Text()
+        head = words.plain(finding.code)
+        parts = [words.VERDICT_WORDS[finding.label].lower()]
+        if finding.level != "alarm":
+            parts.insert(0, finding.level)
+        place = sentences.where(finding, exam)
+        cause = sentences.causes(finding)
+        lines = flow([*parts, *filter(None, (place, cause))], " · ", page.width - 4 - len(head))
+        for i, line in enumerate(lines):
+            out = Text(f"  {head if i == 0 else ' ' * len(head)}  {line}")
+            if i == 0:
+                out.stylize(LEVEL_STYLES[finding.level], 2, 2 + len(head))
+            yield out
+        indent = " " * (len(head) + 4)
+        claim = words.plain(finding.claim)
+        if claim not in exam.sentence:
+            yield from _prose(claim, page, indent=indent)
+        for line in flow(sentences.evidence(finding)[:4], "; ", min(page.width, PROSE) - len(indent)):
+            yield _dim(indent + line)
+        yield _dim(indent + sentences.STATUS_WORDS[finding.status])
+    left = len(exam.findings) - most
+    if left > 0:
+        yield _dim(f"  and {words.count(left, 'more finding').replace('more findings', 'more findings')}")
+
+
+def _advice(exam: Exam, page: Page, next_steps: tuple[str, ...]) -> Iterator[Text]:
+    helps, wont = sentences.helps(exam), sentences.wont_help(exam)
+    blocks: list[tuple[str, str, list[str]]] = []
+    width = page.width - 14
+    if helps:
+        numbered = [f"{i}. {what}" for i, what in enumerate(helps, start=1)]
+        blocks.append(("will help", "green", [w for f in flow(numbered, "   ", width) for w in wrap_keep(f, width)]))
+    if wont:
+        blocks.append(
+            ("will not", "red", [w for what, why in wont for w in wrap(f"{what}: {why}", min(width, PROSE - 14))])
+        )
+    if next_steps:
+        blocks.append(("next", "cyan", flow([words.plain(step) for step in next_steps], "   |   ", width)))
+    if blocks:
+        yield Text()
+    for title, style, lines in blocks:
+        for i, line in enumerate(lines):
+            out = Text(f"  {title if i == 0 else '':<10}  {line}")
+            out.stylize(style, 2, 12)
+            yield out
+
+
+def wrap_keep(line: str, width: int) -> list[str]:
+    """The line as it is where it fits, wrapped where it doesn't."""
+    return [line] if len(line) <= width else wrap(line, width)
+
+
+def _comparison(view: comparison.Comparison, page: Page) -> Iterator[Text]:
+    changes = any(row.change for row in view.rows)
+    heads = (*view.names, "change") if changes else view.names
+    rows = [(r.quantity, (*r.values, r.change) if changes else r.values) for r in (*view.rows, *view.layers)]
+    first = min(max(len(quantity) for quantity, _ in rows), max(18, page.width // 3))
+    room = (page.width - 2 - first - 2 * len(heads)) // len(heads)
+    columns = [
+        min(max(len(head), *(len(values[i]) for _, values in rows)), max(6, room)) for i, head in enumerate(heads)
+    ]
+    yield Text()
+    head = Text("  " + " " * first)
+    for title, column in zip(heads, columns, strict=True):
+        head.append("  " + cell(words.plain(title), column, right=True), "bold")
+    yield head
+    for i, (quantity, values) in enumerate(rows):
+        if i == len(view.rows):
+            yield _dim("  layers that changed most, log10 of the gradient norm")
+        out = Text("  " + cell(quantity, first))
+        for value, column in zip(values, columns, strict=True):
+            out.append("  " + cell(value, column, right=True))
+        out.rstrip()
+        yield out
+    yield Text()

@@ -1,0 +1,252 @@
+"""Views: an exam read as plain series and small tables with units.  Nothing is drawn here."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from fadeout.records import Edge, Exam, Kind, Ledger, Stage
+from fadeout.render import words
+
+State = Literal["measured", "unseen", "none", "undefined"]
+Band = Literal["near", "1.3", "2", "4", "up"]
+BANDS: tuple[Band, ...] = ("near", "1.3", "2", "4", "up")  # decades; for the eye, no verdict rests on them
+BAND_WORDS: dict[Band, str] = {
+    "near": "within 1.3 decades of the last layer",
+    "1.3": "1.3 to 2 below",
+    "2": "2 to 4 below",
+    "4": "more than 4 below",
+    "up": "more than 1.3 above",
+}
+NEAR_FLOOR = 6.0  # decades: one layer can take so much that a norm above the floor is followed by 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One layer with weights in the depth profile.
+
+    Attributes:
+        index: 1 at the data side.
+        level: log10 of the norm of the gradient that arrives at the layer's output.
+        state: "unseen": below the floor of the pass; "none": exactly no gradient;
+            "undefined": nan or infinite.
+        gap: level minus that of the last layer, decades.
+        sees, moves: As in the effective depth; None where unknown.
+        trunk: On the way through most weight layers.
+        forecast: What theory expects for `level`, with its band; None where it can't tell.
+    """
+
+    index: int
+    path: str
+    kind: str
+    level: float
+    state: State
+    gap: float
+    band: Band
+    sees: bool | None
+    moves: bool | None
+    trunk: bool
+    forecast: float | None
+    forecast_band: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """The depth profile: layers from data to loss.
+
+    Attributes:
+        reference: log10 norm at the last layer, that gaps are taken from.
+        floor: log10 of the smallest norm the pass could see.
+    """
+
+    points: tuple[Point, ...]
+    reference: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindRow:
+    """What all operations of one kind do to the gradient on the trunk.
+
+    Attributes:
+        operations: (how many, which), the most frequent first.
+        decades: Sum of their log gains.
+        part: Part of all that is lost (or, where it is positive, won) after the loss, 0 to 1;
+            nan for the loss itself.
+    """
+
+    kind: Kind
+    label: str
+    operations: tuple[tuple[int, str], ...]
+    decades: float
+    part: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRow:
+    """Operations of the trunk with the same kind and name: 'slopes (20 sigmoid) -12.2'."""
+
+    kind: Kind
+    op: str
+    label: str
+    count: int
+    decades: float
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRow:
+    """A stage with the branches that meet at its data side; number 1 is at the loss."""
+
+    number: int
+    stage: Stage
+
+
+def depth(exam: Exam) -> Depth:
+    """The depth profile of every layer that a gradient could reach."""
+    ledger, effective = exam.ledger, exam.effective_depth
+    trunk = {w.path: False for w in ledger.weights}
+    trunk.update((w.path, True) for w in ledger.weights if w.trunk)
+    expected = {f.path: f for f in exam.forecast.layers} if exam.forecast else {}
+    seen, moved = set(effective.seen), set(effective.moved)
+    knows = effective.layers is not None
+    layers = [layer for layer in exam.layers if layer.reached]
+    levels = [log10(layer.gradient_norm) for layer in layers]
+    reference = _reference(ledger, levels)
+    points = []
+    for i, (layer, level) in enumerate(zip(layers, levels, strict=True)):
+        theory = expected.get(layer.path)
+        band = theory.band if theory else None
+        gap = level - reference if math.isfinite(reference) else math.nan
+        points.append(
+            Point(
+                index=i + 1,
+                path=words.plain(layer.path),
+                kind=layer.kind,
+                level=level,
+                state=_state(level, ledger.floor),
+                gap=gap,
+                band=band_of(gap),
+                sees=layer.path in seen if knows or seen else None,
+                moves=layer.path in moved if knows or moved else None,
+                trunk=trunk.get(layer.path, True),
+                forecast=reference + theory.decades if theory and theory.decades is not None else None,
+                forecast_band=(reference + band[0], reference + band[1]) if band else None,
+            )
+        )
+    return Depth(points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor)
+
+
+def log10(norm: float) -> float:
+    """Decades of a norm; -inf for 0."""
+    return math.log10(norm) if norm > 0 else -math.inf if norm == 0 else math.nan
+
+
+def band_of(gap: float) -> Band:
+    """The band for the eye that a distance from the last layer falls in."""
+    if gap > 1.3:
+        return "up"
+    if math.isnan(gap) or gap >= -1.3:
+        return "near"
+    return "1.3" if gap >= -2 else "2" if gap >= -4 else "4"
+
+
+def _reference(ledger: Ledger, levels: list[float]) -> float:
+    """The strongest last weight operation; without one, the layer nearest the loss."""
+    last = [w.norm for w in ledger.weights if w.last and math.isfinite(w.norm)]
+    if last:
+        return max(last)
+    return next((level for level in reversed(levels) if math.isfinite(level)), math.nan)
+
+
+def _state(level: float, floor: float) -> State:
+    if math.isnan(level) or level == math.inf:
+        return "undefined"
+    if level == -math.inf:
+        return "none"
+    return "unseen" if level < floor else "measured"
+
+
+def _unseen(points: list[Point], floor: float) -> list[Point]:
+    """Zeros that follow a norm just above the floor were lost by the pass, not by the network."""
+    known = math.inf
+    for i in range(len(points) - 1, -1, -1):
+        point = points[i]
+        if point.state == "measured":
+            known = point.level
+        elif point.state == "none" and known < floor + NEAR_FLOOR:
+            points[i] = replace(point, state="unseen")
+    return points
+
+
+def kinds(exam: Exam) -> tuple[KindRow, ...]:
+    """Decades by kind on the trunk (over the whole graph where there is no trunk), largest first."""
+    ledger = exam.ledger
+    on_trunk = bool(ledger.trunk.entries)
+    totals = dict(ledger.trunk.by_kind if on_trunk else ledger.by_kind)
+    entries = ledger.trunk.entries if on_trunk else ledger.operations
+    counted = [v for kind, v in totals.items() if kind != "loss" and not math.isnan(v)]
+    lost = sum(v for v in counted if v < 0)
+    won = sum(v for v in counted if v > 0)
+    rows = []
+    for kind, total in totals.items():
+        whole = won if total > 0 else lost
+        rows.append(
+            KindRow(
+                kind=kind,
+                label=words.KIND_WORDS[kind],
+                operations=_operations(e for e in entries if e.kind == kind),
+                decades=total,
+                part=total / whole if kind != "loss" and whole and math.isfinite(whole) else math.nan,
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: -_size(row.decades)))
+
+
+def _operations(entries: Iterable[Edge]) -> tuple[tuple[int, str], ...]:
+    seen: dict[str, int] = {}
+    for entry in entries:
+        seen[words.plain(entry.op)] = seen.get(words.plain(entry.op), 0) + 1
+    return tuple(sorted(((n, op) for op, n in seen.items()), key=lambda pair: -pair[0]))
+
+
+def _size(value: float) -> float:
+    return -1.0 if math.isnan(value) else abs(value)
+
+
+def operations(exam: Exam) -> tuple[OperationRow, ...]:
+    """The trunk's operations grouped by kind and name, those that take or give most first."""
+    found: dict[tuple[Kind, str], list[Edge]] = {}
+    for entry in exam.ledger.trunk.entries or exam.ledger.operations:
+        found.setdefault((entry.kind, entry.op), []).append(entry)
+    rows = [
+        OperationRow(
+            kind=kind,
+            op=words.plain(op),
+            label=f"{words.KIND_WORDS[kind]} ({len(group):,} {words.plain(op)})",
+            count=len(group),
+            decades=_sum(entry.log_gain for entry in group),
+            lines=tuple(dict.fromkeys(words.plain(entry.line) for entry in group if entry.line)),
+        )
+        for (kind, op), group in found.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: -_size(row.decades)))
+
+
+def _sum(values: Iterable[float]) -> float:
+    """Sum of decades in which one severed operation severs the whole."""
+    listed = list(values)
+    return -math.inf if -math.inf in listed else math.fsum(v for v in listed if not math.isnan(v))
+
+
+def stages(exam: Exam, *, most: int | None = None) -> tuple[StageRow, ...]:
+    """The stages from the loss; with `most`, those that change the gradient most, still in order."""
+    rows = [StageRow(number=i + 1, stage=stage) for i, stage in enumerate(exam.ledger.stages)]
+    if most is not None and len(rows) > most:
+        rows = sorted(rows, key=lambda row: -_size(row.stage.log_gain))[:most]
+    return tuple(sorted(rows, key=lambda row: row.number))
+
+
+def branch_name(path: str, op: str) -> str:
+    """How a branch is called: its module, else its operation."""
+    return words.plain(path or op) or "input"

@@ -1,0 +1,104 @@
+"""The verdict: one word and one sentence from a reading and its findings."""
+
+import math
+from collections.abc import Sequence
+
+from fadeout.records import EffectiveBlocks, Finding, Reading, Verdict
+
+
+def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
+    """The first alarm's label; undetermined where nothing was there to judge; else flows."""
+    for finding in findings:
+        if finding.level == "alarm":
+            return finding.label
+    return "flows" if math.isfinite(reading.ledger.decades) else "undetermined"
+
+
+def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> str:
+    """What a person reads first."""
+    ledger = reading.ledger
+    first = findings[0] if findings else None
+    if word == "flows":
+        text = f"The gradient flows: {_signed(ledger.decades)} decades from the last weight layer to the first."
+        return text + _blocks(ledger.blocks)
+    if word == "undetermined":
+        return "Undetermined: " + _why_unknown(reading)
+    assert first is not None
+    text = f"{word.replace('_', ' ').upper()}: {first.claim}."
+    if word in ("vanishing", "severed", "exploding"):
+        text += depth_words(reading)
+    return text
+
+
+def depth_words(reading: Reading) -> str:
+    """'21 layers on paper, none in practice: 1-4 see the input but do not move, ...'."""
+    depth = reading.depth
+    if depth.layers is None or depth.layers >= reading.on_paper:
+        return ""
+    order = {layer.path: n for n, layer in enumerate((r for r in reading.layers if r.trained), 1)}
+    total = len(order)
+    seen, moved = {order[p] for p in depth.seen}, {order[p] for p in depth.moved}
+    parts = []
+    still = seen - moved
+    blind = moved - seen
+    neither = set(order.values()) - seen - moved
+    if still:
+        parts.append(f"layer{_plural(still)} {_ranges(still)} see{_verb(still)} the input but {_do(still)} not move")
+    if blind:
+        parts.append(f"layer{_plural(blind)} {_ranges(blind)} move{_verb(blind)} but no longer see{_verb(blind)} it")
+    if neither:
+        parts.append(f"layer{_plural(neither)} {_ranges(neither)} {_do(neither)} neither")
+    head = f" {total} layers on paper, {depth.layers or 'none'} in practice"
+    return head + (": " + ", ".join(parts) if parts else "") + "."
+
+
+def _blocks(blocks: EffectiveBlocks | None) -> str:
+    """'64 blocks carry like 18', where the shares allow the word (FRONTIER F1)."""
+    if blocks is None or len(blocks.blocks) < 4 or not math.isfinite(blocks.n):
+        return ""
+    if blocks.branch_total < 0.1 or any(b.share < -0.05 for b in blocks.blocks):
+        return ""
+    return f" {len(blocks.blocks)} residual blocks carry like {blocks.n:.0f}."
+
+
+def _why_unknown(reading: Reading) -> str:
+    ledger = reading.ledger
+    if reading.zero_weights:
+        name = reading.zero_weights[0]
+        return (
+            f"the gradient is exactly zero behind {name!r}, which is all zero itself but receives a gradient; "
+            "one step says nothing about a zero-initialised part."
+        )
+    if not ledger.weights:
+        return "no operation with weights lies between the loss and the data."
+    if all(w.norm == -math.inf for w in ledger.weights if w.last):
+        return "the loss itself sends no gradient on this batch: solved, saturated or masked."
+    return "the gradient at the first or last weight layer is not defined on this batch."
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
+
+
+def _ranges(numbers: set[int]) -> str:
+    ordered = sorted(numbers)
+    spans: list[list[int]] = []
+    for n in ordered:
+        if spans and spans[-1][1] == n - 1:
+            spans[-1][1] = n
+        else:
+            spans.append([n, n])
+    words = [str(a) if a == b else f"{a}-{b}" for a, b in spans]
+    return ", ".join(words) if len(words) <= 4 else ", ".join(words[:3]) + f" and {len(words) - 3} more runs"
+
+
+def _plural(numbers: set[int]) -> str:
+    return "s" if len(numbers) > 1 else ""
+
+
+def _verb(numbers: set[int]) -> str:
+    return "" if len(numbers) > 1 else "s"
+
+
+def _do(numbers: set[int]) -> str:
+    return "do" if len(numbers) > 1 else "does"
