@@ -11,6 +11,8 @@ from fadeout.version import VERSION as __version__
 if TYPE_CHECKING:
     from fadeout.errors import FadeoutError, ModelError
     from fadeout.examine import examine
+    from fadeout.report import compare, report
+    from fadeout.store import load, save
     from fadeout.probe import measure
     from fadeout.records import Exam, Finding, Ledger
     from fadeout.rules import diagnose
@@ -21,13 +23,18 @@ _NAMES = {
     "Finding": "fadeout.records",
     "Ledger": "fadeout.records",
     "ModelError": "fadeout.errors",
+    "compare": "fadeout.report",
     "diagnose": "fadeout.rules",
     "examine": "fadeout.examine",
+    "load": "fadeout.store",
     "measure": "fadeout.probe",
+    "report": "fadeout.report",
+    "save": "fadeout.store",
 }
 
 __all__ = [
-    "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "diagnose", "examine", "measure",
+    "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "compare", "diagnose", "examine",
+    "load", "measure", "report", "save",
 ]  # fmt: skip
 
 

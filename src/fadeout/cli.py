@@ -53,7 +53,7 @@ def examine(
     ],
     data: Annotated[str, typer.Option(help="digits (real scans, bundled) or random (with --shape)")] = "",
     shape: Annotated[str, typer.Option(help="shape of one random sample, e.g. 3,32,32 or 128")] = "",
-    tokens: Annotated[int, typer.Option(help="random token ids below this number, instead of floats", min=2)] = 0,
+    tokens: Annotated[int, typer.Option(help="random token ids below this number, instead of floats", min=0)] = 0,
     batch: Annotated[int, typer.Option(help="rows of the batch", min=1)] = 256,
     loss: Annotated[str, typer.Option(help="a function of torch.nn.functional, or file.py:function")] = "",
     optimizer: Annotated[str, typer.Option(help=f"one of {', '.join(OPTIMIZERS)}: gives update ratios")] = "",
@@ -80,10 +80,11 @@ def examine(
     else:
         from rich.console import Console
 
-        from fadeout.render.terminal import report
+        from fadeout.render.terminal import report as shown
 
-        console = Console()
-        console.print(report(exam, width=console.width, verbose=verbose, target=target))
+        Console().print(
+            shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=_next_steps(exam, target))
+        )
     raise typer.Exit(Exit.FINE if exam.verdict in ("flows", "undetermined") else Exit.FINDING)
 
 
@@ -91,22 +92,21 @@ def examine(
 def compare(
     first: Annotated[str, typer.Argument(help="a saved exam (.json)")],
     second: Annotated[str, typer.Argument(help="another one")],
-    as_json: Annotated[bool, typer.Option("--json", help="both as JSON, with the differences")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="both exams as a JSON list")] = False,
 ) -> None:
     """Two exams side by side."""
-    from fadeout.render.comparison import compare as side_by_side
-
-    table = side_by_side(_load(first), _load(second), names=(Path(first).stem, Path(second).stem))
+    exams = (_load(first), _load(second))
+    names = (Path(first).stem, Path(second).stem)
     if as_json:
-        from fadeout.store.contract import json_text
+        from fadeout.store.contract import to_json
 
-        typer.echo(json_text(table))
+        typer.echo("[" + ",\n".join(to_json(exam) for exam in exams) + "]")
         return
     from rich.console import Console
 
-    from fadeout.render.terminal import comparison
+    from fadeout.render.terminal import compare_table
 
-    Console().print(comparison(table))
+    Console().print(compare_table(*exams, names=names))
 
 
 @app.command()
@@ -128,9 +128,15 @@ def _load(path: str) -> Exam:
 
 
 def _write_page(exam: Exam, path: Path) -> None:
-    from fadeout.render.html import report as write
+    from fadeout.report import report as write
 
     write(exam, path)
+
+
+def _next_steps(exam: Exam, target: str) -> tuple[str, ...]:
+    if exam.verdict in ("flows", "undetermined"):
+        return ()
+    return (f"fadeout examine {target} --html page.html", f"fadeout examine {target} --verbose")
 
 
 def _run(

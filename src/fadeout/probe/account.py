@@ -18,6 +18,7 @@ def read_ledger(
     front: Front,
     *,
     floor: float,
+    unseen: bool,
     influence: Callable[[int, int], float],
 ) -> Ledger:
     """Everything the ledger says, from one recorded pass.
@@ -27,6 +28,7 @@ def read_ledger(
         tape: What the pass wrote down.
         front: J after every operation.
         floor: log10 of the smallest norm the pass could tell from zero.
+        unseen: A zero of this pass may be a gradient below the floor.
         influence: (addition, which of its inputs is the stream) -> 1 - mean cosine.
     """
     lines = _lines(graph)
@@ -59,7 +61,7 @@ def read_ledger(
         )
     return Ledger(
         log_gain=front.log_gain,
-        decades=_decades(weights),
+        decades=_decades(weights, floor if unseen else -math.inf),
         stages=stages(graph, tape, front, way, lines),
         by_kind=tuple(by_kind.items()),
         trunk=_trunk(graph, way, lines),
@@ -136,12 +138,12 @@ def _weights(
     ]
 
 
-def _decades(weights: list[WeightOp]) -> float:
+def _decades(weights: list[WeightOp], floor: float) -> float:
     first = [w.norm for w in weights if w.first]
     last = [w.norm for w in weights if w.last]
     if not first or not last or any(math.isnan(n) or n == math.inf for n in (*first, *last)):
         return math.nan
-    return max(first) - max(last) if max(last) > -math.inf else math.nan
+    return max(*first, floor) - max(last) if max(last) > -math.inf else math.nan
 
 
 def _trunk(graph: Graph, way: Way, lines: list[str]) -> Trunk:

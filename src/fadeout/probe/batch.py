@@ -1,5 +1,6 @@
 """A batch: the three ways to call a model for one scalar, brought to one closure."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -107,11 +108,22 @@ def _is_named(value: Any) -> bool:
 
 
 def _call(model: nn.Module, x: Any) -> Any:
-    if isinstance(x, Mapping):
+    """model(x); model(*x) where its forward takes several arguments; model(**x) by their names."""
+    if isinstance(x, Mapping) and x and set(x) <= _arguments(model)[1]:
         return model(**x)
-    if isinstance(x, (tuple, list)) and not _is_named(x):
+    if isinstance(x, (tuple, list)) and not _is_named(x) and _arguments(model)[0] > 1:
         return model(*x)
     return model(x)
+
+
+def _arguments(model: nn.Module) -> tuple[int, set[str]]:
+    """How many arguments the forward must have, and the names of all it can take."""
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return 1, set()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return sum(p.default is p.empty for p in positional), {p.name for p in parameters}
 
 
 def _own_loss(output: Any) -> Tensor | None:

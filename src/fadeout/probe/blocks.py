@@ -45,8 +45,9 @@ def effective_blocks(
     if not found:
         return None
     found.reverse()  # data side first, as layers
-    total = math.fsum(b.share for b in found)
-    squares = math.fsum(b.share**2 for b in found)
+    finite = all(math.isfinite(b.share) for b in found)
+    total = math.fsum(b.share for b in found) if finite else math.nan
+    squares = math.fsum(b.share**2 for b in found) if finite else math.nan
     return EffectiveBlocks(
         n=total**2 / squares if squares > 0 else math.nan, branch_total=total, blocks=tuple(found)
     )

@@ -136,6 +136,11 @@ class _Walk:
                         self.trains[i] = self.trains[i] or self.trains[j]
                         self.sees_leaf[i] = self.sees_leaf[i] or self.sees_leaf[j]
         self.owners = _weight_owners(modules)
+        self.frozen_owners = frozenset(
+            path
+            for path, module in modules
+            if any(p is not None and p.dim() >= 2 and not p.requires_grad for p in module._parameters.values())
+        )
         self.holders: dict[int, list[str]] = {}
         for path, module in modules:
             for parameter in module._parameters.values():
@@ -178,35 +183,61 @@ class _Walk:
 
     def _cut_frozen(self, ends: dict[Slot, tuple[What, str]]) -> None:
         """Where frozen weights stand before the first trained operation, stop above them."""
-        frozen = [
+        size = len(self.order)
+        frozen = {
             i
-            for i in range(len(self.order))
-            if self.sees_leaf[i] and not self.trains[i] and kinds.is_matrix(self.node_names[i])
-            and not kinds.is_embedding(self.node_names[i])
-        ]
-        if not frozen:
+            for i in range(size)
+            if self.sees_leaf[i]
+            and not self.trains[i]
+            and kinds.is_matrix(self.node_names[i])
+            and self.origin(i)[0] in self.frozen_owners
+        }
+        while frozen:
+            blocked = set(frozen)
+            for i in range(size - 1, -1, -1):  # frozen nodes above a frozen weight, too
+                if not self.trains[i] and any(j in blocked for j, _ in self.next[i]):
+                    blocked.add(i)
+            cut = {
+                (i, k)
+                for i in range(size)
+                if self.trains[i]
+                for k, (j, _) in enumerate(self.next[i])
+                if j in blocked
+            }
+            below = self._reachable(cut=cut)
+            alive = {leaf for leaf in self.data_leaf if leaf in below}
+            if not alive:
+                break
+            # a leaf that is reached another way as well gets its gradient through both
+            sees = [i in alive for i in range(size)]
+            for i in range(size - 1, -1, -1):
+                sees[i] = sees[i] or any(sees[j] for j, _ in self.next[i] if j >= 0)
+            frozen = {i for i in frozen if not sees[i]}
+        else:
             return
-        blocked = set(frozen)
-        for i in range(len(self.order) - 1, -1, -1):  # frozen nodes above a frozen weight, too
-            if not self.trains[i] and any(j in blocked for j, _ in self.next[i]):
-                blocked.add(i)
-        for i in range(len(self.order)):
-            if not self.trains[i]:
-                continue
-            kept = False
-            hit = False
-            for k, (j, _) in enumerate(self.next[i]):
-                if j in blocked:
-                    self.cut.add((i, k))
-                    hit = True
-                elif j >= 0 and (self.sees_leaf[j] or kinds.is_embedding(self.node_names[j])):
-                    kept = True
-            if hit and not kept:
+        self.cut = cut
+        for i in {i for i, _ in cut}:
+            onward = [
+                j for k, (j, _) in enumerate(self.next[i]) if j >= 0 and (i, k) not in cut and not self._trains_only(j)
+            ]
+            if not onward:
                 for slot in self._slots_of(i):
                     ends[(i, slot)] = ("weight", self.origin(i)[0])
-        below = self._reachable(cut=self.cut)
         for slot in [s for s in ends if s[0] not in below]:
             del ends[slot]
+
+    def _trains_only(self, i: int) -> bool:
+        """Nothing but parameters lies below: no data leaf and no embedding."""
+        waiting, seen = [i], set()
+        while waiting:
+            i = waiting.pop()
+            if i in seen:
+                continue
+            seen.add(i)
+            if self.sees_leaf[i] or kinds.is_embedding(self.node_names[i]):
+                return False
+            waiting += [j for j, _ in self.next[i] if j >= 0]
+        return True
 
     def _reachable(self, *, cut: set[tuple[int, int]]) -> set[int]:
         seen = {0}
@@ -380,6 +411,8 @@ class _Walk:
             custom = not name[-1:].isdigit() and "::" not in name
             graph.kind.append(kind)
             graph.path.append(path)
+            if inner and kinds.is_matrix(name) and kind != "loss":
+                inner, function = False, function if function in ("matmul", "einsum", "linear") else "linear"
             graph.op.append(kinds.readable(name) if inner or custom or not function else function)
             graph.line.append((code, instruction))
             graph.matrix.append(kind == "weight" and kinds.is_matrix(name))

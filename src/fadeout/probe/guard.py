@@ -25,7 +25,8 @@ class Guard:
         self._modules: dict[int, nn.Module] = {}
         self._kept: list[tuple[nn.Module, dict[str, Any], list[tuple[Any, Any]]]] = []
         self._values: dict[int, tuple[Tensor, Tensor]] = {}
-        self._grads: list[tuple[Tensor, Tensor | None, bool]] = []
+        self._grads: list[tuple[Tensor, Tensor | None, bool, Tensor]] = []
+        self._generators: list[tuple[torch.Generator, Tensor]] = []
         self._storages: dict[int, list[Tensor]] | None = None
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
         self.add(modules)
@@ -52,6 +53,8 @@ class Guard:
                     self._keep_values(value)
                 elif isinstance(value, Tensor):
                     self._keep_values((value,))
+                elif kind is torch.Generator:
+                    self._generators.append((value, value.get_state()))
             self._kept.append((module, attributes, containers))
             if isinstance(module, torch.jit.ScriptModule):
                 self._keep_values(module.buffers(recurse=False))
@@ -60,7 +63,7 @@ class Guard:
                 parameters = module._parameters.values()
             for parameter in parameters:
                 if parameter is not None:
-                    self._grads.append((parameter, parameter.grad, parameter.requires_grad))
+                    self._grads.append((parameter, parameter.grad, parameter.requires_grad, parameter.data))
         self._storages = None
 
     def _keep_values(self, values: Iterable[Any]) -> None:
@@ -77,12 +80,17 @@ class Guard:
             return
         if self._storages is None:
             self._storages = {}
-            for parameter, _, _ in self._grads:
+            for parameter, *_ in self._grads:
                 if parameter.device.type != "meta" and parameter.layout == torch.strided:
                     self._storages.setdefault(_address(parameter), []).append(parameter)
         for parameter in self._storages.get(_address(tensor), ()):
             if id(parameter) not in self._written:
                 self._written[id(parameter)] = (parameter, parameter.detach().clone())
+
+    def before_draw(self, generator: torch.Generator) -> None:
+        """Keep the state of a generator that a forward is about to draw from."""
+        if all(generator is not kept for kept, _ in self._generators):
+            self._generators.append((generator, generator.get_state()))
 
     @torch.no_grad()
     def rewind(self) -> None:
@@ -102,13 +110,17 @@ class Guard:
                 tensor.data.copy_(value)
             else:
                 tensor.data = value.clone()
-        for parameter, value in self._written.values():
-            parameter.data.copy_(value)
-        for parameter, grad, requires in self._grads:
+        for parameter, grad, requires, data in self._grads:
+            if parameter.data_ptr() != data.data_ptr() or parameter.shape != data.shape:
+                parameter.data = data  # a forward gave it another tensor
             if parameter.grad is not grad:
                 parameter.grad = grad
             if parameter.requires_grad != requires:
                 parameter.requires_grad_(requires)
+        for parameter, value in self._written.values():
+            parameter.data.copy_(value)
+        for generator, state in self._generators:
+            generator.set_state(state)
         _set_random_state(self._random)
 
     def __enter__(self) -> Self:

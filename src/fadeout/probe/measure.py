@@ -1,7 +1,7 @@
 """measure: the account of one forward and backward, and nothing else."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,21 @@ from torch import Tensor, nn
 from fadeout.probe.account import read_ledger
 from fadeout.probe.batch import Closure, closure
 from fadeout.probe.guard import Guard
-from fadeout.probe.passes import Observer, Pass, Subject, double_copy, needs_more_range, range_scale, subject, take
+from fadeout.probe.passes import (
+    Observer,
+    Pass,
+    Subject,
+    double_copy,
+    lost_below,
+    needs_more_range,
+    range_scale,
+    subject,
+    take,
+)
 from fadeout.records import Ledger, Unaccounted
+
+DOUBLE_FLOOR = -153.0  # decades: below it squares leave float64
+UNSURE = 12.0  # decades above the floor within which a zero is not known to be a true one
 
 
 def measure(
@@ -79,7 +92,7 @@ def observe(
     Args:
         finish: Called with the first pass while the guard still holds the model.
     """
-    about = subject(model, within=within, verb=verb)
+    about = subject(model, batch, loss=loss, step=step, within=within, verb=verb)
     call = closure(about.model, batch, loss=loss, step=step, verb=verb)
     with _uncollected(), Guard(m for _, m in about.modules) as guard:
         first = take(about, call, guard, verb=verb, observer=observer, autocast=autocast)
@@ -96,11 +109,21 @@ def observe(
             if needs_more_range(best) and (wide := double_copy(about)) is not None:
                 guard.rewind()
                 best = _in_double(wide, call, best, verb)
+    unseen = lost_below(best, 10.0 ** (best.floor + UNSURE) * best.tape.scale)
+    if unseen:
+        best.graph.unaccounted.append(
+            Unaccounted(
+                path="",
+                op="range",
+                why=f"the gradient falls below 1e{best.floor:.0f}, where nothing can be told from zero",
+            )
+        )
     ledger = read_ledger(
         best.graph,
         best.tape,
         best.front,
         floor=best.floor,
+        unseen=unseen,
         influence=getattr(observer, "influence", lambda i, s: float("nan")),
     )
     return Observed(ledger, first, best, about, call)
@@ -113,15 +136,10 @@ def _in_double(about: Subject, call: Closure, narrow: Pass, verb: str) -> Pass:
             wide = take(about, call, guard, verb=verb, exact=True, double=True, scale=1.0)
     except Exception as error:  # user code in a dtype it was not written for
         narrow.graph.unaccounted.append(
-            Unaccounted(
-                path="",
-                op="range",
-                why=f"below 1e{narrow.floor:.0f} nothing could be told from zero; a float64 copy failed: "
-                f"{type(error).__name__}",
-            )
+            Unaccounted(path="", op="range", why=f"a float64 copy of the network failed: {type(error).__name__}")
         )
         return narrow
-    wide.floor = -307.0
+    wide.floor = DOUBLE_FLOOR
     return wide
 
 
@@ -137,8 +155,3 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def batch_words(batch: Any) -> str:
-    """'dict of input_ids, labels' or '(x, y)': for messages."""
-    if isinstance(batch, Mapping):
-        return "dict of " + ", ".join(map(str, batch))
-    return "(x, y)" if isinstance(batch, (tuple, list)) else type(batch).__name__

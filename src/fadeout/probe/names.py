@@ -89,6 +89,7 @@ class Names(TorchFunctionMode):
         self._user: dict[str, bool] = {}
         self._handles: list[Any] = []
         self._substituted: set[int] = set()
+        self._root_hooked = False
 
     def _add_paths(self, modules: Iterable[tuple[str, nn.Module]], prefix: str) -> None:
         for path, module in modules:
@@ -105,8 +106,9 @@ class Names(TorchFunctionMode):
             self._handles.append(
                 self.watched.register_forward_pre_hook(self._enter_root, with_kwargs=True, prepend=True)
             )
-        except (RuntimeError, AttributeError):
-            pass  # a ScriptModule refuses hooks: its inputs are tracked where the closure calls it
+            self._root_hooked = True
+        except (RuntimeError, AttributeError):  # a ScriptModule refuses hooks of its own
+            self._root_hooked = False
         super().__enter__()
         return self
 
@@ -143,7 +145,8 @@ class Names(TorchFunctionMode):
             self._add_paths(outside, type(module).__name__)
             self.guard.add(m for _, m in outside)
             path = self._paths[id(module)]
-        if not self.stack and module is not self.watched and self.track_inputs and module is not self.model:
+        hooked = module is self.watched and self._root_hooked
+        if not self.stack and not hooked and self.track_inputs:
             args = self._substitute(args, path)
             self.stack.append((module, path))
             return args
@@ -232,7 +235,13 @@ class Names(TorchFunctionMode):
             for tensor in args[:2]:
                 if isinstance(tensor, Tensor):
                     self.guard.before_write(tensor)
-        out = func(*args, **kwargs) if kwargs else func(*args)
+        if kwargs:
+            generator = kwargs.get("generator")
+            if generator is not None:
+                self.guard.before_draw(generator)
+            out = func(*args, **kwargs)
+        else:
+            out = func(*args)
         if isinstance(out, Tensor):
             node = out.grad_fn
             if node is not None and node not in self.of:

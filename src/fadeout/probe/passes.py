@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.probe.batch import Closure
+from fadeout.probe.batch import Closure, Step, closure
 from fadeout.probe.front import Front, sweep
 from fadeout.probe.graph import Graph, build
 from fadeout.probe.guard import Guard
@@ -77,8 +77,18 @@ class Subject:
         )
 
 
-def subject(model: Any, *, within: str | None, verb: str) -> Subject:
+def subject(
+    model: Any,
+    batch: Any,
+    *,
+    loss: Callable[..., Tensor] | None,
+    step: Step | None,
+    within: str | None,
+    verb: str,
+) -> Subject:
     """Unwrap a model and find the part to examine.
+
+    The batch and its loss serve lazy modules only, whose shapes a first forward decides.
 
     Raises:
         TypeError: If it is no module.
@@ -102,8 +112,10 @@ def subject(model: Any, *, within: str | None, verb: str) -> Subject:
         else:
             break
         model = inner
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+    lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
+    if lazy:
         model = copy.deepcopy(model)
+        _initialise(model, batch, loss=loss, step=step, verb=verb)
         notes.append("lazy modules: examined a copy, so that the original stays uninitialised")
     parameters = list(model.parameters())
     name = type(model).__name__
@@ -138,6 +150,19 @@ def subject(model: Any, *, within: str | None, verb: str) -> Subject:
     if not about.parameters:
         raise FadeoutError(f"{verb}: nothing under {within!r} requires a gradient; everything there is frozen")
     return about
+
+
+def _initialise(
+    model: nn.Module, batch: Any, *, loss: Callable[..., Tensor] | None, step: Step | None, verb: str
+) -> None:
+    """Run lazy modules once, so that they get their shapes; the random state is put back."""
+    with Guard([]), torch.enable_grad():
+        try:
+            closure(model, batch, loss=loss, step=step, verb=verb).run(model)
+        except FadeoutError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{verb}: the model failed in its forward: {type(error).__name__}: {error}") from error
 
 
 def take(
@@ -217,7 +242,7 @@ def take(
                 reentrant=reentrant,
             )
     except Exception as error:
-        if not reentrant and "Checkpointing is not compatible" in str(error):
+        if not reentrant and ("use_reentrant" in str(error) or "Checkpointing is not compatible" in str(error)):
             guard.rewind()
             return take(
                 subject, closure, guard, clone_inputs=clone_inputs, track_inputs=track_inputs, reentrant=True, **again  # type: ignore[arg-type]
@@ -239,25 +264,26 @@ def take(
 
 
 def needs_more_range(done: Pass) -> bool:
-    """Whether a norm left the range in which float32 sums of squares can be trusted.
+    """Whether a norm left the range in which float32 sums of squares can be trusted."""
+    if any(v != 0 and (v < SAFE_LOW or v > SAFE_HIGH) for v in done.tape.arrived.values()):
+        return True
+    return lost_below(done, 1e-9)
 
-    An exact zero counts only where what arrived before it was small already: from a healthy
-    size to zero in one operation is a true zero.
+
+def lost_below(done: Pass, size: float) -> bool:
+    """Whether a gradient became exactly zero out of one that was smaller than `size` already.
+
+    Such a zero may be an underflow; from a healthy size to zero in one operation is a true one.
     """
     tape, graph = done.tape, done.graph
-    if any(v != 0 and (v < SAFE_LOW or v > SAFE_HIGH) for v in tape.arrived.values()):
-        return True
-    smallest: dict[int, float] = {}
+    largest: dict[int, float] = {}
     for (i, _), v in tape.arrived.items():
-        smallest[i] = max(smallest.get(i, 0.0), v)
-    for i, edges in enumerate(graph.edges):
-        above = smallest.get(i, 0.0)
-        if 0 < above < 1e-9:
-            for e, j, k in edges:
-                sent = tape.sent.get((i, e), tape.arrived.get((j, k), 1.0))
-                if sent == 0:
-                    return True
-    return False
+        largest[i] = max(largest.get(i, 0.0), v)
+    return any(
+        0 < largest.get(i, 0.0) < size and tape.sent.get((i, e), tape.arrived.get((j, k), 1.0)) == 0
+        for i, edges in enumerate(graph.edges)
+        for e, j, k in edges
+    )
 
 
 def range_scale(done: Pass) -> float:

@@ -1,7 +1,7 @@
 """A reading: everything measured in one step - the ledger, and a row for every layer with weights."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def take_reading(
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
     gathered: list[_Weights] = []
-    units = Units(_owners(model))
+    units = Units()
 
     def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
         gathered.append(_weights(first, optimizer))
@@ -97,14 +97,6 @@ def take_reading(
         optimizer=type(optimizer).__name__ if optimizer is not None else "",
     )
     return reading, seen, notes
-
-
-def _owners(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
-    return (
-        (path, module)
-        for path, module in model.named_modules()
-        if any(p is not None and p.dim() >= 2 for p in module._parameters.values())
-    )
 
 
 def _not_finite(done: Pass) -> bool:

@@ -109,7 +109,25 @@ def _narrow(graph: Graph, moves: list[Move], start: int, stop: int, *, depth: in
 def _label(graph: Graph, lines: list[str], i: int) -> str:
     if i in graph.leaves:
         return graph.path[i] or "input"
-    return graph.path[i] or f"{graph.op[i]} {lines[i]}".strip()
+    if graph.path[i]:
+        return graph.path[i]
+    behind = _weights_behind(graph, i)
+    return f"{graph.op[i]} after {behind}" if behind else f"{graph.op[i]} {lines[i]}".strip()
+
+
+def _weights_behind(graph: Graph, i: int) -> str:
+    """Path of the nearest layer on the data side of an operation that no module owns."""
+    waiting, seen = [i], {i}
+    for _ in range(32):
+        if not waiting:
+            break
+        for _, j, _ in graph.edges[waiting.pop(0)]:
+            if graph.matrix[j] and graph.path[j]:
+                return graph.path[j]
+            if j not in seen:
+                seen.add(j)
+                waiting.append(j)
+    return ""
 
 
 def _far_label(

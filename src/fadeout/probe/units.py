@@ -1,6 +1,5 @@
 """Units: what the forward pass says of each layer - its output, and the slope of what reads it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +52,7 @@ class Seen:
 class Units(Observer):
     """Watches one pass: outputs of weights, slopes of activations, samples of gradients."""
 
-    def __init__(self, owners: Iterable[tuple[str, nn.Module]]) -> None:
-        self.owners = {id(m): path for path, m in owners}
+    def __init__(self) -> None:
         self.rms: dict[Node, tuple[Tensor, Tensor, int]] = {}
         self.by_module: dict[str, tuple[Tensor, Tensor, int]] = {}
         self.shapes: dict[Node, tuple[torch.Size, torch.dtype, torch.device]] = {}
@@ -73,7 +71,7 @@ class Units(Observer):
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: keep numbers of its result, never the result."""
-        if node is None:
+        if node is None or out.layout != torch.strided or out.is_nested:
             return
         if function in _APPLIES:
             self.rms[node] = _output(out)
@@ -86,9 +84,11 @@ class Units(Observer):
 
     def leave(self, module: nn.Module, path: str, out: Any) -> None:
         """One module returned: its first output stands for layers whose weights act unseen."""
-        if id(module) in self.owners and path not in self.by_module:
+        if path in self.by_module or isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding)):
+            return
+        if any(p is not None and p.dim() >= 2 for p in module._parameters.values()):
             first = next((t for t in tensors(out) if t.is_floating_point()), None)
-            if first is not None and not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding)):
+            if first is not None:
                 self.by_module[path] = _output(first)
 
     # ---- between forward and backward
@@ -184,21 +184,19 @@ class Units(Observer):
 
     def _slope(self, node: Node) -> Tensor | None:
         """phi' at every element, by calling the activation's own node with ones."""
-        known = self.shapes.get(node)
-        if known is None:
-            metadata = getattr(node, "_input_metadata", None)
-            if not metadata:
-                return None
-            known = (metadata[0].shape, metadata[0].dtype, metadata[0].device)
-        shape, dtype, device = known
-        if not dtype.is_floating_point:
-            return None
-        ones = torch.ones((), dtype=dtype, device=device).expand(shape)
         watcher = _Recomputing()
         try:
+            known = self.shapes.get(node)
+            if known is None:  # inside a composite function: the node knows the shape itself
+                metadata = node._input_metadata  # type: ignore[attr-defined]
+                known = (metadata[0].shape, metadata[0].dtype, metadata[0].device)
+            shape, dtype, device = known
+            if not dtype.is_floating_point:
+                return None
+            ones = torch.ones((), dtype=dtype, device=device).expand(shape)
             with torch.no_grad(), watcher:
                 result = node(ones)
-        except RuntimeError:  # saved tensors changed in place or offloaded: backward will say so itself
+        except (AttributeError, RuntimeError, TypeError, ValueError, IndexError):  # saved tensors changed or unusual layouts
             return None
         self.checkpointed = watcher.calls > 0
         first = result[0] if isinstance(result, (tuple, list)) else result

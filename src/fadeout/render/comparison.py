@@ -47,30 +47,30 @@ def compare(
     totals = [dict(exam.ledger.trunk.by_kind) for exam in exams]
     rows = [
         _texts("verdict", [words.VERDICT_WORDS[exam.verdict].lower() for exam in exams]),
-        _gains("decades, last layer to first", [exam.decades for exam in exams]),
+        _gains("decades, last to first", [exam.decades for exam in exams]),
         _gains(
             "decades a layer",
             [exam.decades_per_layer.slope if exam.decades_per_layer else math.nan for exam in exams],
         ),
-        _texts("layers with weights", [f"{exam.weight_layers:,}" for exam in exams]),
-        _texts("layers really trained", [_known(exam.effective_depth.layers) for exam in exams]),
-        _texts("residual blocks", [_blocks(exam) for exam in exams]),
         *(
             _gains(f"  {words.KIND_WORDS[kind]}", [total.get(kind, 0.0) for total in totals])
             for kind in KINDS
-            if any(abs(total.get(kind, 0.0)) >= 0.05 for total in totals)
+            if kind != "loss" and any(abs(total.get(kind, 0.0)) >= 0.05 for total in totals)
         ),
+        _texts("layers with weights", [f"{exam.weight_layers:,}" for exam in exams]),
+        _texts("layers trained", [_known(exam.effective_depth.layers) for exam in exams]),
+        _texts("residual blocks", [_blocks(exam) for exam in exams]),
         _texts("findings", [", ".join(f.code for f in exam.findings) or "none" for exam in exams]),
         _texts("optimizer", [words.plain(exam.environment.optimizer) or "none" for exam in exams]),
         *(_texts(name, list(values)) for name, values in (extra or {}).items()),
     ]
     kept = [row for row in rows if row.quantity not in _OPTIONAL or set(row.values) - {"none", words.UNKNOWN}]
-    return Comparison(
-        names=titles, rows=tuple(kept), layers=_layers(exams, most) if len(exams) == 2 else ()
-    )
+    if len({exam.environment.optimizer for exam in exams}) == 1:
+        kept = [row for row in kept if row.quantity != "optimizer"]
+    return Comparison(names=titles, rows=tuple(kept), layers=_layers(exams, most) if len(exams) == 2 else ())
 
 
-_OPTIONAL = {"residual blocks", "optimizer", "layers really trained", "decades a layer"}
+_OPTIONAL = {"residual blocks", "optimizer", "layers trained", "decades a layer"}
 
 
 def _texts(quantity: str, values: list[str]) -> ComparisonRow:
@@ -99,7 +99,9 @@ def _blocks(exam: Exam) -> str:
 
 
 def _layers(exams: Sequence[Exam], most: int) -> tuple[ComparisonRow, ...]:
-    """Layers with the same path in both exams whose gradient norm changed most, in decades."""
+    """Layers of the same network in both exams whose gradient norm changed most, in decades."""
+    if [layer.path for layer in exams[0].layers] != [layer.path for layer in exams[1].layers]:
+        return ()
     before, after = ({layer.path: log10(layer.gradient_norm) for layer in exam.layers} for exam in exams)
     changes = {
         path: after[path] - level
@@ -116,6 +118,3 @@ def _layers(exams: Sequence[Exam], most: int) -> tuple[ComparisonRow, ...]:
         for path in before
         if path in largest
     )
-
-
-

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
@@ -47,14 +48,14 @@ def fold(depth: Depth, *, whole: int = 40, rows: int = 24) -> tuple[Row, ...]:
     """Every layer up to `whole` layers, else at most about `rows` rows.
 
     A row ends where the level jumps by more than a tolerance beyond the usual step, so a layer
-    that is off stands alone; and it holds at most a twelfth of the layers, so a steady fade
-    reads as a staircase.  The tolerance is the smallest that gives few enough rows.
+    that is off stands alone; and it holds at most a twelfth of the layers that have a level,
+    so a steady fade reads as a staircase.  The tolerance is the smallest that gives few enough rows.
     """
     points = depth.points
     if len(points) <= whole:
         return tuple(_row([point]) for point in points)
     longest = math.ceil(len(points) / 12)
-    steps = [b.level - a.level for a, b in zip(points, points[1:], strict=False) if _both(a, b)]
+    steps = [b.level - a.level for a, b in pairwise(points) if _both(a, b)]
     usual = median(steps) if steps else 0.0
     for tolerance in TOLERANCES:
         runs = _runs(points, usual, tolerance, longest)
@@ -74,7 +75,7 @@ def _runs(points: tuple[Point, ...], usual: float, tolerance: float, longest: in
         alike = before is not None and before.state == point.state
         if alike and before is not None and point.state == "measured":
             alike = abs(point.level - before.level - usual) <= tolerance
-        if alike and len(runs[-1]) < longest:
+        if alike and (len(runs[-1]) < longest or point.state != "measured"):
             runs[-1].append(point)
         else:
             runs.append([point])

@@ -9,13 +9,19 @@ HEALTHY: tuple[Verdict, ...] = ("flows",)
 
 
 def headline(exam: Exam) -> tuple[str, str]:
-    """The verdict as it stands at the head of the sentence ('VANISHING:'), and the rest."""
+    """The words of the sentence that name the verdict ('VANISHING:'), and the rest."""
     word = words.VERDICT_WORDS[exam.verdict]
     sentence = words.plain(exam.sentence).strip()
     head, colon, rest = sentence.partition(":")
-    if colon and head.upper() == word:
-        return f"{word}:", rest.strip()
+    if colon and word in head.upper():
+        return f"{head}:", rest.strip()
     return f"{word}:", sentence
+
+
+def lines_of(sentence: str) -> tuple[str, ...]:
+    """The first sentence, which carries the verdict, and what follows it."""
+    first, stop, rest = sentence.partition(". ")
+    return (f"{first}.", rest) if stop else (sentence,)
 
 
 def about(exam: Exam) -> tuple[str, ...]:
@@ -29,8 +35,9 @@ def about(exam: Exam) -> tuple[str, ...]:
     if env.samples > 0:
         parts.append(words.count(env.samples, "sample"))
     parts.append(f"{words.plain(env.device)} {words.plain(env.dtype)}")
-    passes = "1 forward + backward" if env.batches <= 1 else f"{env.batches:,} batches"
-    parts.append(f"{passes} in {words.seconds(env.seconds)}")
+    if env.batches > 1:
+        parts.append(words.count(env.batches, "batch"))
+    parts.append(words.seconds(env.seconds))
     return tuple(parts)
 
 
@@ -69,7 +76,12 @@ _PHRASES = {
 
 
 def _singular(text: str) -> str:
-    for many, one in (("do not", "does not"), (" see ", " sees "), ("move but", "moves but"), ("do n", "does n")):
+    for many, one in (
+        ("do not", "does not"),
+        (" see ", " sees "),
+        ("move but", "moves but"),
+        ("do n", "does n"),
+    ):
         text = text.replace(many, one, 1)
     return text
 
@@ -77,7 +89,12 @@ def _singular(text: str) -> str:
 def effective_blocks(exam: Exam) -> str:
     """'64 residual blocks carry like 18'; only where branches carry something and none cancels."""
     blocks = exam.effective_blocks
-    if blocks is None or len(blocks.blocks) < 4 or not math.isfinite(blocks.n) or "blocks carry" in exam.sentence:
+    if (
+        blocks is None
+        or len(blocks.blocks) < 4
+        or not math.isfinite(blocks.n)
+        or "blocks carry" in exam.sentence
+    ):
         return ""
     if not blocks.branch_total >= 0.1 or any(block.share < -0.05 for block in blocks.blocks):
         return ""
@@ -102,10 +119,12 @@ def forecast(exam: Exam) -> str:
 
 def causes(finding: Finding) -> str:
     """'slopes 71 %, weights 29 %'."""
-    return ", ".join(f"{words.KIND_WORDS[c.kind]} {words.share(c.share)}" for c in finding.cause if c.share >= 0.005)
+    return ", ".join(
+        f"{words.KIND_WORDS[c.kind]} {words.share(c.share)}" for c in finding.cause if c.share >= 0.005
+    )
 
 
-def where(finding: Finding, exam: Exam) -> str:
+def where(finding: Finding, exam: Exam) -> tuple[str, ...]:
     """'layers 1-20' where the paths are layers, else the paths themselves; with the source line."""
     order = {layer.path: i + 1 for i, layer in enumerate(exam.layers)}
     paths = list(dict.fromkeys(finding.where))
@@ -124,7 +143,7 @@ def where(finding: Finding, exam: Exam) -> str:
         parts.append(", ".join(rest[:3]) + (f" and {len(rest) - 3:,} more" if len(rest) > 3 else ""))
     if finding.line:
         parts.append(words.plain(finding.line))
-    return " · ".join(parts)
+    return tuple(parts)
 
 
 STATUS_WORDS = {
@@ -163,7 +182,9 @@ def helps(exam: Exam) -> tuple[str, ...]:
 
 def wont_help(exam: Exam) -> tuple[tuple[str, str], ...]:
     """(what people try, why it will not help), all findings together."""
-    pairs = ((words.plain(w.what), words.plain(w.why)) for finding in exam.findings for w in finding.wont_help)
+    pairs = (
+        (words.plain(w.what), words.plain(w.why)) for finding in exam.findings for w in finding.wont_help
+    )
     return tuple(dict.fromkeys(pairs))
 
 

@@ -2,20 +2,18 @@
 
 import io
 import math
-import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from fadeout.records import Exam, Finding, Level, Verdict
 from fadeout.render import bars, comparison, fold, sentences, views, words
+from fadeout.render.layout import PROSE, Page, cell, dim, fit, flow, heading, page_of, prose, wrap, wrap_keep
 
-PROSE = 100  # characters: longer lines of text are hard to read
-LEAST, MOST = 40, 160
 BAND_STYLES: dict[views.Band, str] = {
     "near": "green",
     "1.3": "yellow",
@@ -25,20 +23,14 @@ BAND_STYLES: dict[views.Band, str] = {
 }
 VERDICT_STYLES: dict[Verdict, str] = {"flows": "bold green", "undetermined": "bold yellow"}
 LEVEL_STYLES: dict[Level, str] = {"alarm": "bold red", "warning": "bold yellow", "note": "bold cyan"}
-ASCII = str.maketrans({"·": "-", "…": "~", "→": ">", "—": "-", "×": "x", "²": "2", "░": "-", "█": "="})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """The space a report is laid out for."""
-
-    width: int
-    ascii_only: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report that is laid out when rich prints it: only then width and encoding are known."""
+    """A report that is laid out when rich prints it: only then width and encoding are known.
+
+    It is a display hook with a record's body, hence the methods.
+    """
 
     exam: Exam
     width: int | None = None
@@ -48,9 +40,12 @@ class Report:
     next_steps: tuple[str, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        page = _page(options, self.width)
+        page = page_of(options, self.width)
         for line in _lines(self, page):
-            yield _fit(line, page, colour=self.colour)
+            yield fit(line, page, colour=self.colour)
+
+    def __str__(self) -> str:
+        return plain(self, self.width or 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +57,15 @@ class CompareTable:
     colour: bool = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        page = _page(options, self.width)
+        page = page_of(options, self.width)
         for line in _comparison(self.view, page):
-            yield _fit(line, page, colour=self.colour)
+            yield fit(line, page, colour=self.colour)
+
+    def __str__(self) -> str:
+        return plain(self, self.width or 100)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
 
 def report(
@@ -139,22 +140,6 @@ def plain(renderable: Report | CompareTable, width: int = 100) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
-def _page(options: ConsoleOptions, width: int | None) -> Page:
-    return Page(
-        width=max(LEAST, min(options.max_width, width or MOST, MOST)),
-        ascii_only=options.ascii_only,
-    )
-
-
-def _fit(line: Text, page: Page, *, colour: bool) -> Text:
-    """One line that neither wraps nor uses what the console can't show."""
-    shown = line.plain
-    if page.ascii_only:
-        shown = shown.translate(ASCII).encode("ascii", "replace").decode()
-    fitted = Text(shown, no_wrap=True, overflow="crop", spans=list(line.spans) if colour else None)
-    return fitted
-
-
 def _lines(report: Report, page: Page) -> Iterator[Text]:
     exam = report.exam
     yield Text()
@@ -166,9 +151,9 @@ def _lines(report: Report, page: Page) -> Iterator[Text]:
         return
     depth = views.depth(exam)
     yield from _kinds(exam, page)
-    yield from _prose(sentences.forecast(exam), page, style="dim")
-    yield from _profile(depth, page)
+    yield from prose(sentences.forecast(exam), page, style="dim")
     yield from _stages(exam, page)
+    yield from _profile(depth, page)
     yield from _unaccounted(exam, page)
     yield from _findings(exam, page, report.findings)
     yield from _advice(exam, page, report.next_steps)
@@ -177,76 +162,24 @@ def _lines(report: Report, page: Page) -> Iterator[Text]:
 
 def _verdict(exam: Exam, page: Page) -> Iterator[Text]:
     head, rest = sentences.headline(exam)
-    first = True
-    for line in wrap(f"{head} {rest}", min(page.width, PROSE) - 2):
+    said, *more = sentences.lines_of(rest)
+    for i, line in enumerate(wrap(f"{head} {said}", min(page.width, PROSE) - 2)):
         out = Text("  " + line)
-        if first:
+        if i == 0:
             out.stylize(VERDICT_STYLES.get(exam.verdict, "bold red"), 2, 2 + len(head))
-        first = False
         yield out
+    for sentence in more:
+        yield from prose(sentence, page)
     for sentence in (sentences.effective_depth(exam), sentences.effective_blocks(exam)):
-        yield from _prose(sentence, page)
+        yield from prose(sentence, page)
     for line in flow(sentences.about(exam), " · ", page.width - 2):
-        yield Text("  " + line, style="").copy_styles(Text()) if False else _dim("  " + line)
-
-
-def _dim(line: str) -> Text:
-    out = Text(line)
-    out.stylize("dim")
-    return out
-
-
-def _prose(sentence: str, page: Page, *, style: str = "", indent: str = "  ") -> Iterator[Text]:
-    if not sentence:
-        return
-    for line in wrap(sentence, min(page.width, PROSE) - len(indent)):
-        out = Text(indent + line)
-        if style:
-            out.stylize(style)
-        yield out
-
-
-def wrap(sentence: str, width: int) -> list[str]:
-    """Lines of at most `width` characters; a number is never parted from its sign or unit."""
-    glued = re.sub(r"(?<=\d) (?=(decades|%|layers|s)\b|%)", "\N{NO-BREAK SPACE}", sentence)
-    glued = re.sub(r"(?<=<) (?=\d)|(?<=\blayers) (?=\d)|(?<=\blayer) (?=\d)", "\N{NO-BREAK SPACE}", glued)
-    lines = textwrap.wrap(glued, max(20, width), break_on_hyphens=False)
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
-
-
-def flow(parts: Sequence[str], separator: str, width: int) -> list[str]:
-    """Parts set one after the other, broken only between parts."""
-    lines: list[str] = []
-    for part in parts:
-        if lines and len(lines[-1]) + len(separator) + len(part) <= width:
-            lines[-1] += separator + part
-        else:
-            lines.append(part)
-    return lines
-
-
-def cell(text: str, width: int, *, right: bool = False) -> str:
-    """A table cell exactly `width` columns wide."""
-    if cell_len(text) > width:
-        text = words.shorten(text, width)
-    if cell_len(text) > width:  # wide characters
-        text = set_cell_size(text, width)
-    gap = " " * (width - cell_len(text))
-    return gap + text if right else text + gap
-
-
-def _heading(title: str, right: str = "", at: int = 0) -> Text:
-    out = Text("  " + title)
-    out.stylize("bold", 2, 2 + len(title))
-    if right:
-        out.append(" " * max(1, at - len(title) - 2))
-        out.append(right, "dim")
-    return out
+        yield dim("  " + line)
 
 
 def _kinds(exam: Exam, page: Page) -> Iterator[Text]:
-    rows = [r for r in views.kinds(exam) if r.kind != "loss" and abs(r.decades) >= 0.05]
-    if not rows:
+    every = views.kinds(exam)
+    rows = [r for r in every if r.kind != "loss" and abs(r.decades) >= 0.05]
+    if not rows or views.carried_by_skips(every):
         return
     labels = [_operations(row, page.width) for row in rows]
     column = max(len(label) for label in labels)
@@ -258,7 +191,7 @@ def _kinds(exam: Exam, page: Page) -> Iterator[Text]:
     finite = [abs(r.decades) for r in rows if math.isfinite(r.decades)]
     most = max(finite, default=1.0)
     yield Text()
-    yield _heading("where the decades go", "on the way from the last layer to the data", 26)
+    yield heading("where the decades go", "on the way from the last layer to the data", 26)
     for row, label, part, value in zip(rows, labels, parts, numbers, strict=True):
         size = min(1.0, abs(row.decades) / most)
         drawn = bars.bar(size, room, ascii_only=page.ascii_only, full="█" if row.decades < 0 else "░")
@@ -284,9 +217,11 @@ def _profile(depth: views.Depth, page: Page) -> Iterator[Text]:
     names = [_names(row) for row in rows]
     values = [_values(row, depth.floor) for row in rows]
     marks = [_marks(row) for row in rows]
+    if len(set(marks)) == 1:
+        marks = [""] * len(rows)  # the same for every layer: the head of the report says it
     index = max(len(label) for label in labels)
     kind = min(max(len(row.kind) for row in rows), 14 if page.width < 100 else 20)
-    value = max(len(v) for v in values)
+    value = max(len("log10"), *(len(v) for v in values))
     mark = max(len(m) for m in marks)
     fixed = 4 + index + 2 + 2 + kind + 2 + value + 2 + (2 + mark if mark else 0)
     path = min(max(max(len(name) for name in names), 1), max(8, (page.width - fixed) // 2))
@@ -295,12 +230,14 @@ def _profile(depth: views.Depth, page: Page) -> Iterator[Text]:
     ruler = bars.scale(measured, room)
     left = fixed - (2 + mark if mark else 0) + path
     yield Text()
-    title = "gradient at every layer" if len(rows) == len(depth.points) else "gradient along the layers"
-    yield _heading(title + ", data side first")
-    yield _dim(" " * (left - value - 2) + f"{'log10':>{value}}  " + bars.axis(ruler))
+    title = (
+        "gradient norm at every layer" if len(rows) == len(depth.points) else "gradient norm along the layers"
+    )
+    yield heading(title + ", data side first")
+    yield dim(" " * (left - value - 2) + f"{'log10':>{value}}  " + (bars.axis(ruler) if measured else ""))
     for row, label, name, number, word in zip(rows, labels, names, values, marks, strict=True):
         out = Text(f"    {label:>{index}}  {cell(name, path)}  ")
-        out.append(cell(row.kind, kind), "dim")
+        out.append(cell(words.clip(row.kind, kind), kind), "dim")
         out.append(f"  {number:>{value}}  ")
         low, high = (ruler.part(v) for v in (row.low, row.high))
         solid, light = bars.span(low, high, room, ascii_only=page.ascii_only)
@@ -315,12 +252,17 @@ def _profile(depth: views.Depth, page: Page) -> Iterator[Text]:
     if len(rows) < len(depth.points):
         shade = "-" if page.ascii_only else "░"
         note = f"a row stands for neighbours that behave alike; {shade} runs from its smallest to its largest"
-        yield from _prose(note, page, style="dim", indent="    ")
+        yield from prose(note, page, style="dim", indent="    ")
 
 
 def _names(row: fold.Row) -> str:
     first, last = (path or "(model)" for path in row.paths)
-    return first if first == last else f"{first} .. {last}"
+    if first == last:
+        return first
+    head, dot, _ = first.rpartition(".")
+    while dot and not last.startswith(head + dot):
+        head, dot, _ = head.rpartition(".")
+    return f"{first} .. {last[len(head + dot) :]}"
 
 
 def _values(row: fold.Row, floor: float) -> str:
@@ -347,21 +289,27 @@ def _marks(row: fold.Row) -> str:
 def _stages(exam: Exam, page: Page) -> Iterator[Text]:
     """The stages that change the gradient most; a chain's stages are its layers, drawn already."""
     total = len(exam.ledger.stages)
+    joined = views.carried_by_skips(views.kinds(exam))
     rows = [
         row
-        for row in views.stages(exam, most=5)
-        if row.stage.branches and abs(row.stage.log_gain) >= 0.005
+        for row in views.stages(exam, most=6)
+        if (row.stage.branches or joined)
+        and row.stage.start != "loss"
+        and not abs(row.stage.log_gain) < 0.005
     ]
-    if not rows:
+    if not any(row.stage.branches for row in rows):
         return
     yield Text()
-    yield _heading(f"largest of {total:,} stages" if total > len(rows) else "stages", "loss side first", 24)
+    yield heading(f"largest of {total:,} stages" if total > len(rows) else "stages", "loss side first", 24)
     names = [f"{words.plain(r.stage.start)} → {words.plain(r.stage.to)}" for r in rows]
-    column = min(max(len(name) for name in names), page.width // 2 - 6)
+    index = len(f"{rows[-1].number}")
+    column = min(max(len(name) for name in names), page.width * 2 // 5 - 4 - index)
     for row, name in zip(rows, names, strict=True):
-        said = [f"{views.branch_name(b.path, b.op)} {words.share(b.share)}" for b in row.stage.branches]
-        shares = _parts(said, page.width - column - 16)
-        out = Text(f"    {cell(name, column)}  {words.decades(row.stage.log_gain):>6}  ")
+        said = [f"{who or 'input'} {words.share(share)}" for who, share in views.branches(row.stage)]
+        shares = _parts(said, page.width - column - index - 18)
+        out = Text(
+            f"    {row.number:>{index}}  {cell(name, column)}  {words.decades(row.stage.log_gain):>6}  "
+        )
         out.append(shares, "dim")
         yield out
 
@@ -373,7 +321,7 @@ def _parts(said: Sequence[str], width: int) -> str:
         line = ", ".join(said[:n]) + tail
         if len(line) <= width:
             return line
-    return ""
+    return words.shorten(said[0], width) if said else ""
 
 
 def _unaccounted(exam: Exam, page: Page) -> Iterator[Text]:
@@ -381,11 +329,11 @@ def _unaccounted(exam: Exam, page: Page) -> Iterator[Text]:
     if not lines:
         return
     yield Text()
-    yield _heading("not in the account")
+    yield heading("not in the account")
     for line in lines[:3]:
-        yield from _prose(line, page, indent="    ")
+        yield from prose(line, page, indent="    ")
     if len(lines) > 3:
-        yield _dim(f"    and {len(lines) - 3:,} more")
+        yield dim(f"    and {len(lines) - 3:,} more")
 
 
 def _short_findings(exam: Exam, page: Page) -> Iterator[Text]:
@@ -395,7 +343,7 @@ def _short_findings(exam: Exam, page: Page) -> Iterator[Text]:
             yield from _claim(finding, page)
     notes = sum(finding.level == "note" for finding in exam.findings)
     if notes:
-        yield _dim(f"  {words.count(notes, 'note')}")
+        yield dim(f"  {words.count(notes, 'note')}")
 
 
 def _claim(finding: Finding, page: Page) -> Iterator[Text]:
@@ -416,9 +364,9 @@ def _findings(exam: Exam, page: Page, most: int) -> Iterator[Text]:
         parts = [words.VERDICT_WORDS[finding.label].lower()]
         if finding.level != "alarm":
             parts.insert(0, finding.level)
-        place = sentences.where(finding, exam)
-        cause = sentences.causes(finding)
-        lines = flow([*parts, *filter(None, (place, cause))], " · ", page.width - 4 - len(head))
+        parts += [*sentences.where(finding, exam), sentences.causes(finding)]
+        room = page.width - 4 - len(head)
+        lines = flow([words.clip(part, room) for part in parts if part], " · ", room)
         for i, line in enumerate(lines):
             out = Text(f"  {head if i == 0 else ' ' * len(head)}  {line}")
             if i == 0:
@@ -427,13 +375,13 @@ def _findings(exam: Exam, page: Page, most: int) -> Iterator[Text]:
         indent = " " * (len(head) + 4)
         claim = words.plain(finding.claim)
         if claim not in exam.sentence:
-            yield from _prose(claim, page, indent=indent)
+            yield from prose(claim, page, indent=indent)
         for line in flow(sentences.evidence(finding)[:4], "; ", min(page.width, PROSE) - len(indent)):
-            yield _dim(indent + line)
-        yield _dim(indent + sentences.STATUS_WORDS[finding.status])
+            yield dim(indent + line)
+        yield dim(indent + sentences.STATUS_WORDS[finding.status])
     left = len(exam.findings) - most
     if left > 0:
-        yield _dim(f"  and {words.count(left, 'more finding').replace('more findings', 'more findings')}")
+        yield dim(f"  and {words.count(left, 'more finding')}")
 
 
 def _advice(exam: Exam, page: Page, next_steps: tuple[str, ...]) -> Iterator[Text]:
@@ -442,10 +390,16 @@ def _advice(exam: Exam, page: Page, next_steps: tuple[str, ...]) -> Iterator[Tex
     width = page.width - 14
     if helps:
         numbered = [f"{i}. {what}" for i, what in enumerate(helps, start=1)]
-        blocks.append(("will help", "green", [w for f in flow(numbered, "   ", width) for w in wrap_keep(f, width)]))
+        blocks.append(
+            ("will help", "green", [w for f in flow(numbered, "   ", width) for w in wrap_keep(f, width)])
+        )
     if wont:
         blocks.append(
-            ("will not", "red", [w for what, why in wont for w in wrap(f"{what}: {why}", min(width, PROSE - 14))])
+            (
+                "will not",
+                "red",
+                [w for what, why in wont for w in wrap(f"{what}: {why}", min(width, PROSE - 14))],
+            )
         )
     if next_steps:
         blocks.append(("next", "cyan", flow([words.plain(step) for step in next_steps], "   |   ", width)))
@@ -458,11 +412,6 @@ def _advice(exam: Exam, page: Page, next_steps: tuple[str, ...]) -> Iterator[Tex
             yield out
 
 
-def wrap_keep(line: str, width: int) -> list[str]:
-    """The line as it is where it fits, wrapped where it doesn't."""
-    return [line] if len(line) <= width else wrap(line, width)
-
-
 def _comparison(view: comparison.Comparison, page: Page) -> Iterator[Text]:
     changes = any(row.change for row in view.rows)
     heads = (*view.names, "change") if changes else view.names
@@ -470,19 +419,20 @@ def _comparison(view: comparison.Comparison, page: Page) -> Iterator[Text]:
     first = min(max(len(quantity) for quantity, _ in rows), max(18, page.width // 3))
     room = (page.width - 2 - first - 2 * len(heads)) // len(heads)
     columns = [
-        min(max(len(head), *(len(values[i]) for _, values in rows)), max(6, room)) for i, head in enumerate(heads)
+        min(max(len(head), *(len(values[i]) for _, values in rows)), max(6, room))
+        for i, head in enumerate(heads)
     ]
     yield Text()
     head = Text("  " + " " * first)
     for title, column in zip(heads, columns, strict=True):
-        head.append("  " + cell(words.plain(title), column, right=True), "bold")
+        head.append("  " + cell(words.clip(words.plain(title), column), column, right=True), "bold")
     yield head
     for i, (quantity, values) in enumerate(rows):
         if i == len(view.rows):
-            yield _dim("  layers that changed most, log10 of the gradient norm")
+            yield dim("  layers that changed most, log10 of the gradient norm")
         out = Text("  " + cell(quantity, first))
         for value, column in zip(values, columns, strict=True):
-            out.append("  " + cell(value, column, right=True))
+            out.append("  " + cell(words.clip(value, column), column, right=True))
         out.rstrip()
         yield out
     yield Text()

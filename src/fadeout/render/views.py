@@ -203,6 +203,18 @@ def kinds(exam: Exam) -> tuple[KindRow, ...]:
     return tuple(sorted(rows, key=lambda row: -_size(row.decades)))
 
 
+def carried_by_skips(rows: Iterable[KindRow]) -> bool:
+    """Whether skips give back half or more of what the other kinds take.
+
+    Then every fork sends the gradient two ways and the branch takes its copy back: true, but
+    hundreds of decades that cancel say nothing.  The stages and their shares do.
+    """
+    listed = list(rows)
+    won = sum(row.decades for row in listed if row.kind == "skip")
+    lost = sum(row.decades for row in listed if row.kind not in ("skip", "loss") and row.decades < 0)
+    return won > 0.5 and won >= -lost / 2
+
+
 def _operations(entries: Iterable[Edge]) -> tuple[tuple[int, str], ...]:
     seen: dict[str, int] = {}
     for entry in entries:
@@ -247,6 +259,16 @@ def stages(exam: Exam, *, most: int | None = None) -> tuple[StageRow, ...]:
     return tuple(sorted(rows, key=lambda row: row.number))
 
 
-def branch_name(path: str, op: str) -> str:
-    """How a branch is called: its module, else its operation."""
-    return words.plain(path or op) or "input"
+def branches(stage: Stage) -> tuple[tuple[str, float], ...]:
+    """(name, share) of the branches that meet; named by their module, and by their operation
+    where one module has several."""
+    paths = [words.plain(branch.path) for branch in stage.branches]
+    return tuple(
+        (
+            " ".join(filter(None, (path, words.plain(branch.op))))
+            if paths.count(path) > 1 or not path
+            else path,
+            branch.share,
+        )
+        for path, branch in zip(paths, stage.branches, strict=True)
+    )

@@ -135,3 +135,8 @@ def shorten(text: str, width: int) -> str:
     if len(text) <= width:
         return text
     return "…" + text[len(text) - width + 1 :] if width > 1 else "…"[:width]
+
+
+def clip(text: str, width: int) -> str:
+    """At most `width` characters, cut at the end: for words that are read from their start."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"[:width]

@@ -11,6 +11,7 @@ _HELPS: dict[Kind, tuple[str, ...]] = {
     "norm": ("moving the normalisation into the branch (pre-norm)", "residual connections"),
     "mix": ("residual connections around the mixing", "attention instead of repeated averaging"),
 }
+_RECTIFIERS = {"relu", "leaky_relu", "gelu", "silu", "elu", "selu", "mish", "relu6"}
 _CEILING = {"sigmoid": 0.25, "hardsigmoid": 1 / 6}
 
 
@@ -45,9 +46,16 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
             Evidence(name="decades, first over last weight layer", value=decades, bound=limits.vanishing, unit="decades"),
             Evidence(name="decades a layer", value=slope, bound=math.nan, unit="decades"),
         ),
-        helps=_HELPS.get(main, _HELPS["weight"]),
+        helps=_helps(reading, main),
         wont_help=_wont_help(reading, main),
     )
+
+
+def _helps(reading: Reading, main: Kind) -> tuple[str, ...]:
+    used = {layer.activation for layer in reading.layers if layer.activation}
+    if main == "slope" and used and used <= _RECTIFIERS:  # already the activation that others should take
+        return ("residual connections", "normalisation layers", "wider layers: chance adds up over depth / width")
+    return _HELPS.get(main, _HELPS["weight"])
 
 
 def causes_of_loss(reading: Reading) -> tuple[Cause, ...]:

@@ -35,20 +35,20 @@ def depth_words(reading: Reading) -> str:
     depth = reading.depth
     if depth.layers is None or depth.layers >= reading.on_paper:
         return ""
-    order = {layer.path: n for n, layer in enumerate((r for r in reading.layers if r.trained), 1)}
-    total = len(order)
+    order = {layer.path: n for n, layer in enumerate(reading.layers, 1)}  # as reports number them
+    trained = {order[layer.path] for layer in reading.layers[: reading.on_paper] if layer.trained}
     seen, moved = {order[p] for p in depth.seen}, {order[p] for p in depth.moved}
     parts = []
     still = seen - moved
     blind = moved - seen
-    neither = set(order.values()) - seen - moved
+    neither = trained - seen - moved
     if still:
-        parts.append(f"layer{_plural(still)} {_ranges(still)} see{_verb(still)} the input but {_do(still)} not move")
+        parts.append(f"{_which(still)} see{_verb(still)} the input but {_do(still)} not move")
     if blind:
-        parts.append(f"layer{_plural(blind)} {_ranges(blind)} move{_verb(blind)} but no longer see{_verb(blind)} it")
+        parts.append(f"{_which(blind)} move{_verb(blind)} but no longer see{_verb(blind)} it")
     if neither:
-        parts.append(f"layer{_plural(neither)} {_ranges(neither)} {_do(neither)} neither")
-    head = f" {total} layers on paper, {depth.layers or 'none'} in practice"
+        parts.append(f"{_which(neither)} {_do(neither)} neither")
+    head = f" {len(trained):,} layers on paper, {f'{depth.layers:,}' if depth.layers else 'none'} in practice"
     return head + (": " + ", ".join(parts) if parts else "") + "."
 
 
@@ -80,7 +80,8 @@ def _signed(value: float) -> str:
     return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
 
 
-def _ranges(numbers: set[int]) -> str:
+def _which(numbers: set[int]) -> str:
+    """'layers 1-4', or '37 layers' where they are scattered."""
     ordered = sorted(numbers)
     spans: list[list[int]] = []
     for n in ordered:
@@ -88,12 +89,10 @@ def _ranges(numbers: set[int]) -> str:
             spans[-1][1] = n
         else:
             spans.append([n, n])
-    words = [str(a) if a == b else f"{a}-{b}" for a, b in spans]
-    return ", ".join(words) if len(words) <= 4 else ", ".join(words[:3]) + f" and {len(words) - 3} more runs"
-
-
-def _plural(numbers: set[int]) -> str:
-    return "s" if len(numbers) > 1 else ""
+    if len(spans) > 3:
+        return f"{len(numbers):,} layers"
+    words = ", ".join(f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in spans)
+    return f"layer{'s' if len(numbers) > 1 else ''} {words}"
 
 
 def _verb(numbers: set[int]) -> str:

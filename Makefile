@@ -1,0 +1,35 @@
+# Two commands work on a fresh machine with nothing but Python (3.11 or newer) and make:
+#   make demo   the main job on real input       make test   the whole test suite
+# A folder .venv beside this file holds everything they install.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint bench schema clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python examples/demo.py --page out/demo.html
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/cost.py
+
+schema: .venv/installed
+	$(BIN)/python -m fadeout.store.schema
+
+clean:
+	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,35 @@
+"""A report: exams side by side, and one exam as a page.  No torch."""
+
+import os
+from pathlib import Path
+
+from fadeout.errors import FadeoutError
+from fadeout.records import Exam
+from fadeout.render.html import page
+from fadeout.render.terminal import CompareTable, compare_table
+
+
+def compare(first: Exam, second: Exam, *, names: tuple[str, str] = ("before", "after")) -> CompareTable:
+    """Two exams in a table: prints itself in a terminal through rich or `print`.
+
+    Raises:
+        TypeError: If one of them is no exam.
+    """
+    for exam in (first, second):
+        if not isinstance(exam, Exam):
+            raise TypeError(f"compare: expected two exams, got {type(exam).__name__}; compare(examine(a, ..), examine(b, ..))")
+    return compare_table(first, second, names=names)
+
+
+def report(exam: Exam, path: str | os.PathLike[str]) -> Path:
+    """Write one self-contained offline HTML page.
+
+    Raises:
+        FadeoutError: If the file can't be written.
+    """
+    target = Path(path)
+    try:
+        target.write_text(page(exam), encoding="utf-8")
+    except OSError as error:
+        raise FadeoutError(f"report: can't write {target}: {error.strerror}; check the folder") from error
+    return target
