@@ -153,7 +153,8 @@ def main() -> None:
         memory = peak(measured) / peak(plain)
         whole = f"x{paired(plain, examined, options.runs)[1]:.2f}" if hasattr(fadeout, "examine") else "-"
         print(
-            f"| {name} | {base * 1e3:.0f} ms | {nodes} | x{ratio:.2f} | {extra / nodes * 1e6:.0f} | x{memory:.2f} | {whole} |",
+            f"| {name} | {base * 1e3:.0f} ms | {nodes} | x{ratio:.2f} | {extra / nodes * 1e6:.0f} "
+            f"| x{memory:.2f} | {whole} |",
             flush=True,
         )
     print("\nCost per node at growing depth (MLP of width 16, batch 4):\n")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from strategies import Case, build, labels
 from torch import Tensor, nn
+
+from strategies import Case, build, labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,7 @@ def run_step(case: StepCase) -> Tensor:
 
 def conv_block(c_in: int, c_out: int) -> nn.Sequential:
     """3 x 3 convolution, batch norm, in-place ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
 
 class UNet(nn.Module):
@@ -86,8 +85,7 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         self.read, self.router = nn.Linear(width, width), nn.Linear(width, experts)
         self.experts = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-            for _ in range(experts)
+            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(experts)
         )
         self.head = nn.Linear(width, 4)
         with torch.no_grad():
@@ -124,9 +122,7 @@ class ResNet(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = conv_block(3, 4)
-        self.blocks = nn.Sequential(
-            BasicBlock(4, 4, 1), BasicBlock(4, 8, 2), BasicBlock(8, 8, 1), BasicBlock(8, 8, 2)
-        )
+        self.blocks = nn.Sequential(BasicBlock(4, 4, 1), BasicBlock(4, 8, 2), BasicBlock(8, 8, 1), BasicBlock(8, 8, 2))
         self.head = nn.Linear(8, 5)
 
     def forward(self, x):
@@ -195,12 +191,8 @@ def generator_and_critic() -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
     """Both nets, a noise batch (8, 4) and a real batch (8, 2)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        generator = nn.Sequential(
-            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(inplace=True), nn.Linear(16, 2)
-        )
-        critic = nn.Sequential(
-            nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
-        )
+        generator = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(inplace=True), nn.Linear(16, 2))
+        critic = nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
         return generator, critic, torch.randn(8, 4), torch.randn(8, 2)
 
 

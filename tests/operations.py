@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from random_models import Clip, SumAndDifference
 from torch import Tensor
+
+from random_models import Clip, SumAndDifference
 
 
 def write_slice(h: Tensor) -> Tensor:

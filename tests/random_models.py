@@ -30,9 +30,7 @@ ACTIVATIONS = (*MODULES, *FUNCTIONS)
 class Chain(nn.Module):
     """Linear, activation, linear, ...; some activations are modules, some are functions."""
 
-    def __init__(
-        self, widths: Sequence[int], activations: Sequence[str], wrap: Callable = lambda layer: layer
-    ):
+    def __init__(self, widths: Sequence[int], activations: Sequence[str], wrap: Callable = lambda layer: layer):
         super().__init__()
         self.layers = nn.ModuleList(wrap(nn.Linear(a, b)) for a, b in pairwise(widths))
         self.names = tuple(activations)  # one fewer than layers; names, so that the model pickles
@@ -54,8 +52,7 @@ class Residual(nn.Module):
         self.stem, self.head = nn.Linear(d_in, width), nn.Linear(width, d_out)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
         self.branches = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, width))
-            for _ in range(blocks)
+            nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, width)) for _ in range(blocks)
         )
 
     def forward(self, x):
@@ -207,9 +204,7 @@ class Attention(nn.Module):
     def forward(self, x):
         h = self.read(x)
         normed = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-5)
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(normed).chunk(3, dim=-1)
-        )
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(normed).chunk(3, dim=-1))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
         return self.head((h + mixed)[:, -1])
 

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
 from operations import OPERATIONS
 from random_models import (
     ACTIVATIONS,
@@ -28,8 +31,6 @@ from random_models import (
     Transformer,
     UShape,
 )
-from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
 seeds = st.integers(0, 2**31 - 1)
 widths = st.integers(2, 9)
@@ -67,9 +68,7 @@ def as_leaves(x: Any) -> Any:
     return x.detach().clone().requires_grad_(x.is_floating_point())
 
 
-def build(
-    name: str, seed: int, dtype: torch.dtype, make: Callable[[], tuple[nn.Module, Any, Any]], loss
-) -> Case:
+def build(name: str, seed: int, dtype: torch.dtype, make: Callable[[], tuple[nn.Module, Any, Any]], loss) -> Case:
     """A case whose model and batch are drawn from the seed, with the global generator put back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -135,9 +134,7 @@ def residuals(draw, dtype=torch.float64):
             nn.init.zeros_(layer.weight)
         return model, torch.randn(n, d), labels(n, 3)
 
-    return build(
-        f"residual {where} {d} {w} x {blocks} zero={zero!r}", draw(seeds), dtype, make, F.cross_entropy
-    )
+    return build(f"residual {where} {d} {w} x {blocks} zero={zero!r}", draw(seeds), dtype, make, F.cross_entropy)
 
 
 @st.composite
@@ -240,9 +237,7 @@ def recurrents(draw, dtype=torch.float64):
     n, d, w, steps = draw(batch_sizes), draw(widths), draw(widths), draw(depths)
     cell, every = draw(st.sampled_from([nn.LSTMCell, nn.GRUCell, nn.RNNCell])), draw(st.booleans())
     make = lambda: (Recurrent(d, w, 3, cell, every), torch.randn(n, steps, d), labels(n, 3))  # noqa: E731
-    return build(
-        f"{cell.__name__} {d} {w} x {steps} every={every}", draw(seeds), dtype, make, F.cross_entropy
-    )
+    return build(f"{cell.__name__} {d} {w} x {steps} every={every}", draw(seeds), dtype, make, F.cross_entropy)
 
 
 @st.composite

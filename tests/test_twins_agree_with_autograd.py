@@ -3,16 +3,17 @@
 import copy
 import math
 
-import models
 import pytest
 import torch
-import twins
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from random_models import MODULES
-from strategies import FAMILIES, modules, run
 from torch import nn
 from torch.autograd.graph import GradientEdge
+
+import models
+import twins
+from random_models import MODULES
+from strategies import FAMILIES, modules, run
 from twins import account, data_ends, gradient_norm_at, gradients_one_by_one, slot_of
 
 some = settings(max_examples=120, deadline=None)
@@ -213,9 +214,7 @@ def test_a_slot_that_is_an_end_stays_in_flight_when_its_node_runs_for_another_sl
     kept = account(loss, [a, x])
     assert kept.end_norms == pytest.approx((3 * 3**0.5, 5 * 3**0.5))
     assert kept.steps[-1].before == pytest.approx(5 * 3**0.5)
-    assert 10**kept.total == pytest.approx(
-        math.hypot(*kept.end_norms)
-    )  # the end counts here and in what it sent
+    assert 10**kept.total == pytest.approx(math.hypot(*kept.end_norms))  # the end counts here and in what it sent
 
 
 def test_another_output_of_an_ends_node_is_no_way_to_that_end():

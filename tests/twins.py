@@ -157,8 +157,7 @@ def ways_to(loss: Tensor, stops: Sequence[Slot]) -> tuple[list[Node], dict[Node,
         raise ValueError("account: the loss does not depend on any end; check for detach() or no_grad()")
     nodes = [node for node in seen if node in leading]
     edges = {
-        node: [(i, e) for i, e in enumerate(node.next_functions) if e in stops or e[0] in leading]
-        for node in nodes
+        node: [(i, e) for i, e in enumerate(node.next_functions) if e in stops or e[0] in leading] for node in nodes
     }
     inside = leading | {node for node, _ in stops}
     outside = [node for node in reachable([node for node, _ in stops], []) if node not in leading]
@@ -208,9 +207,7 @@ def gradients_one_by_one(make_loss: Callable[[], tuple[Tensor, Sequence[End]]]) 
     nodes, edges = ways_to(loss, stops)
     slots = dict.fromkeys([slot_of(loss), *(target for node in nodes for _, target in edges[node]), *stops])
     order = dict.fromkeys([*nodes, *(node for node, _ in stops)])
-    return tuple(
-        root_of_squares(gradient_norm_at(loss, *slot) for slot in slots if slot[0] is node) for node in order
-    )
+    return tuple(root_of_squares(gradient_norm_at(loss, *slot) for slot in slots if slot[0] is node) for node in order)
 
 
 def shares(feeders: Mapping[Feeder, Tensor | None]) -> dict[Feeder, float]:
@@ -324,10 +321,7 @@ def update_ratio(
         p.grad = None if gradient is None else gradient.detach().to(p).clone()
     optimizer.step()
     new = {name: p.detach().double() for name, p in model.named_parameters()}
-    return {
-        name: float((new[name] - w).square().mean().sqrt() / w.square().mean().sqrt())
-        for name, w in old.items()
-    }
+    return {name: float((new[name] - w).square().mean().sqrt() / w.square().mean().sqrt()) for name, w in old.items()}
 
 
 def underflow_share(grads: Sequence[Tensor], dtype: torch.dtype) -> float:

@@ -11,11 +11,11 @@ from fadeout.version import VERSION as __version__
 if TYPE_CHECKING:
     from fadeout.errors import FadeoutError, ModelError
     from fadeout.examine import examine
-    from fadeout.report import compare, report
-    from fadeout.store import load, save
-    from fadeout.probe import measure
+    from fadeout.probe.measure import measure
     from fadeout.records import Exam, Finding, Ledger
+    from fadeout.report import compare, report
     from fadeout.rules import diagnose
+    from fadeout.store import load, save
 
 _NAMES = {
     "Exam": "fadeout.records",
@@ -27,7 +27,7 @@ _NAMES = {
     "diagnose": "fadeout.rules",
     "examine": "fadeout.examine",
     "load": "fadeout.store",
-    "measure": "fadeout.probe",
+    "measure": "fadeout.probe.measure",
     "report": "fadeout.report",
     "save": "fadeout.store",
 }

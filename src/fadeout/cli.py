@@ -33,7 +33,14 @@ class Exit(IntEnum):
     MODEL = 3
 
 
-LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits", "nll_loss", "smooth_l1_loss")
+LOSSES = (
+    "cross_entropy",
+    "mse_loss",
+    "l1_loss",
+    "binary_cross_entropy_with_logits",
+    "nll_loss",
+    "smooth_l1_loss",
+)
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "Muon")
 
 
@@ -48,9 +55,7 @@ def top(
 
 @app.command()
 def examine(
-    target: Annotated[
-        str, typer.Argument(help="package.module:factory, file.py:factory, or a saved exam (.json)")
-    ],
+    target: Annotated[str, typer.Argument(help="package.module:factory, file.py:factory, or a saved exam (.json)")],
     data: Annotated[str, typer.Option(help="digits (real scans, bundled) or random (with --shape)")] = "",
     shape: Annotated[str, typer.Option(help="shape of one random sample, e.g. 3,32,32 or 128")] = "",
     tokens: Annotated[int, typer.Option(help="random token ids below this number, instead of floats", min=0)] = 0,
@@ -66,7 +71,11 @@ def examine(
     save: Annotated[Path | None, typer.Option(help="save the exam as JSON")] = None,
 ) -> None:
     """One exam: where the gradient goes between the loss and the first layer."""
-    exam = _load(target) if target.endswith(".json") else _run(target, data, shape, tokens, batch, loss, optimizer, lr, within, seed)
+    exam = (
+        _load(target)
+        if target.endswith(".json")
+        else _run(target, data, shape, tokens, batch, loss, optimizer, lr, within, seed)
+    )
     if save is not None:
         from fadeout.store.files import save as write
 
@@ -140,7 +149,16 @@ def _next_steps(exam: Exam, target: str) -> tuple[str, ...]:
 
 
 def _run(
-    spec: str, data: str, shape: str, tokens: int, rows: int, loss: str, optimizer: str, lr: float, within: str, seed: int
+    spec: str,
+    data: str,
+    shape: str,
+    tokens: int,
+    rows: int,
+    loss: str,
+    optimizer: str,
+    lr: float,
+    within: str,
+    seed: int,
 ) -> Exam:
     import torch
 

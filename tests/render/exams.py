@@ -128,8 +128,7 @@ def exam(
     paths = tuple(la.path for la in layers)
     made = Exam(
         verdict=verdict,  # type: ignore[arg-type]
-        sentence=sentence
-        or f"The gradient flows: {decades:+.1f} decades from the last weight layer to the first.",
+        sentence=sentence or f"The gradient flows: {decades:+.1f} decades from the last weight layer to the first.",
         progress="unknown",
         decades=decades,
         decades_per_layer=Profile(slope=decades / max(1, len(layers) - 1), residual=0.02),
@@ -145,27 +144,19 @@ def exam(
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def chain(
-    levels: list[float], act: str, slope: float, weight: float
-) -> tuple[list[Layer], list[Edge], list[Stage]]:
+def chain(levels: list[float], act: str, slope: float, weight: float) -> tuple[list[Layer], list[Edge], list[Stage]]:
     """A plain net: layers from the data, operations and stages from the loss."""
     n = len(levels)
     layers = [
-        layer(
-            f"net.{2 * i}", level, activation=act if i < n - 1 else "", mean_slope=0.98 if i < n - 1 else NAN
-        )
+        layer(f"net.{2 * i}", level, activation=act if i < n - 1 else "", mean_slope=0.98 if i < n - 1 else NAN)
         for i, level in enumerate(levels)
     ]
     entries = [Edge(path="", op="cross_entropy", line="train.py:9", kind="loss", log_gain=-1.1)]
     stages = [Stage(start="loss", to=layers[-1].path, width=1, log_gain=-1.1)]
     for i in range(n - 1, -1, -1):
-        entries.append(
-            Edge(path=f"net.{2 * i}", op="linear", line="net.py:12", kind="weight", log_gain=weight)
-        )
+        entries.append(Edge(path=f"net.{2 * i}", op="linear", line="net.py:12", kind="weight", log_gain=weight))
         if i:
-            entries.append(
-                Edge(path=f"net.{2 * i - 1}", op=act, line="net.py:13", kind="slope", log_gain=slope)
-            )
+            entries.append(Edge(path=f"net.{2 * i - 1}", op=act, line="net.py:13", kind="slope", log_gain=slope))
         to = f"net.{2 * i - 2}" if i else "x"
         stages.append(Stage(start=f"net.{2 * i}", to=to, width=1, log_gain=weight + (slope if i else 0.0)))
     return layers, entries, stages
@@ -194,9 +185,7 @@ def sigmoid20() -> Exam:
             Evidence(name="decades, first over last weight layer", value=-17.0, bound=-3.0, unit="decades"),
         ),
         helps=("ReLU with He initialisation", "residual connections", "tanh with Glorot"),
-        wont_help=(
-            WontHelp(what="LayerNorm, He or LSUV while keeping sigmoid", why="its slope never exceeds 0.25"),
-        ),
+        wont_help=(WontHelp(what="LayerNorm, He or LSUV while keeping sigmoid", why="its slope never exceeds 0.25"),),
     )
     made = exam(
         layers,
@@ -260,9 +249,7 @@ def resnet(blocks: int = 16) -> Exam:
     many = EffectiveBlocks(
         n=blocks * 0.7,
         branch_total=0.05 * blocks,
-        blocks=tuple(
-            Block(path=f"blocks.{i}", share=0.05, influence=0.1, line="res.py:9") for i in range(blocks)
-        ),
+        blocks=tuple(Block(path=f"blocks.{i}", share=0.05, influence=0.1, line="res.py:9") for i in range(blocks)),
     )
     made = exam(layers, entries, stages, effective_blocks=many)
     return replace(made, ledger=replace(made.ledger, blocks=many))
@@ -331,9 +318,7 @@ def unseen() -> Exam:
     """A fade that runs out of float32: the zeros were lost by the pass, not by the network."""
     levels = [-math.inf, -math.inf, -37.0, -30.0, -20.0, -1.0]
     layers, entries, stages = chain(levels, "sigmoid", -6.0, -1.0)
-    return exam(
-        layers, entries, stages, verdict="vanishing", sentence="VANISHING: more than 36 decades are gone."
-    )
+    return exam(layers, entries, stages, verdict="vanishing", sentence="VANISHING: more than 36 decades are gone.")
 
 
 def bare() -> Exam:

@@ -36,9 +36,7 @@ def test_verbose_report_of_a_healthy_network_reads_as_it_did() -> None:
 
 
 def test_comparisons_read_as_they_did() -> None:
-    check(
-        "compare-100", terminal.plain(terminal.compare_table(sigmoid20(), relu6(), names=("sigmoid", "ReLU")))
-    )
+    check("compare-100", terminal.plain(terminal.compare_table(sigmoid20(), relu6(), names=("sigmoid", "ReLU"))))
     table = terminal.side_by_side(
         [sigmoid20(), relu6(), resnet()],
         ["sigmoid", "ReLU, He", "residual"],
@@ -70,9 +68,7 @@ def test_every_layer_has_its_bar_up_to_forty_and_long_networks_fit_one_screen() 
 
 
 def test_the_layer_that_is_off_stands_alone_among_a_thousand() -> None:
-    rows = [
-        line for line in terminal.text(deep1000(), 100).splitlines() if re.match(r" +500  net\.998 ", line)
-    ]
+    rows = [line for line in terminal.text(deep1000(), 100).splitlines() if re.match(r" +500  net\.998 ", line)]
     assert len(rows) == 1
     assert "-12.0" in rows[0]
 

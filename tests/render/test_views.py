@@ -81,9 +81,7 @@ def test_rows_cover_every_layer_once_and_bound_every_level(levels: list[float]) 
 
 
 @given(st.integers(41, 400), st.floats(-1, 1), st.floats(3, 20), st.data())
-def test_a_single_layer_that_is_off_always_stands_alone(
-    n: int, step: float, jump: float, data: st.DataObject
-) -> None:
+def test_a_single_layer_that_is_off_always_stands_alone(n: int, step: float, jump: float, data: st.DataObject) -> None:
     where = data.draw(st.integers(1, n - 2))
     levels = [step * i * 0.1 for i in range(n)]
     levels[where] -= jump

@@ -43,9 +43,7 @@ def read_ledger(
         else:
             by_kind[kind] += move.own
             by_kind["skip"] += move.merge
-        operations.append(
-            Edge(path=graph.path[i], op=graph.op[i], line=lines[i], kind=kind, log_gain=gain)
-        )
+        operations.append(Edge(path=graph.path[i], op=graph.op[i], line=lines[i], kind=kind, log_gain=gain))
     way = trunk(graph, tape)
     norms = arrivals(graph, tape)
     weights = _weights(graph, norms, way, lines, tape.sizes)
@@ -55,8 +53,7 @@ def read_ledger(
             Unaccounted(
                 path="",
                 op="checkpoint",
-                why="reentrant checkpoint: what runs inside is one opaque operation; "
-                "use_reentrant=False opens it",
+                why="reentrant checkpoint: what runs inside is one opaque operation; use_reentrant=False opens it",
             )
         )
     return Ledger(

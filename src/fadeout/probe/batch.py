@@ -87,6 +87,7 @@ def closure(
         )
     if loss is not None and not callable(loss):
         raise TypeError(f"{verb}: loss= must be callable; got {type(loss).__name__}")
+    batch = _awake(batch)
     rows = next((t.shape[0] for t in tensors(batch) if t.dim()), 0)
     if isinstance(batch, Mapping):
         keywords = dict(batch)
@@ -101,6 +102,20 @@ def closure(
             "inputs, a dict of keyword arguments, or step=lambda model: scalar"
         )
     return Closure(run=lambda m: _scalar(_call(m, batch), loss, (), verb), samples=rows)
+
+
+def _awake(value: Any) -> Any:
+    """The same batch with tensors made under inference mode, which autograd can't save, cloned."""
+    if isinstance(value, Tensor):
+        if not value.is_inference():
+            return value
+        with torch.inference_mode(False):
+            return value.clone()
+    if type(value) in (tuple, list):
+        return type(value)(_awake(item) for item in value)
+    if type(value) is dict:
+        return {key: _awake(item) for key, item in value.items()}
+    return value
 
 
 def _is_named(value: Any) -> bool:

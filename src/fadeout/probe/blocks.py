@@ -9,7 +9,19 @@ from fadeout.probe.tape import Tape
 from fadeout.records import Block, EffectiveBlocks
 
 _RECURRENT = {"RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"}  # their sums are steps in time
-_PASS = {"Mul", "Div", "ToCopy", "NativeDropout", "Clone", "Add", "Sub", "Alias", "View", "UnsafeView", "Expand"}
+_PASS = {
+    "Mul",
+    "Div",
+    "ToCopy",
+    "NativeDropout",
+    "Clone",
+    "Add",
+    "Sub",
+    "Alias",
+    "View",
+    "UnsafeView",
+    "Expand",
+}
 
 
 def effective_blocks(
@@ -27,7 +39,12 @@ def effective_blocks(
     found: list[Block] = []
     counted: set[tuple[Slot, frozenset[tuple[int, int]]]] = set()
     for i in range(len(graph.names)):
-        if len(graph.edges[i]) != 2 or not kinds.is_add(graph.names[i]) or graph.loss_side[i] or graph.owner[i] in _RECURRENT:
+        if (
+            len(graph.edges[i]) != 2
+            or not kinds.is_add(graph.names[i])
+            or graph.loss_side[i]
+            or graph.owner[i] in _RECURRENT
+        ):
             continue
         block = _block(graph, tape, i)
         if block is None:
@@ -39,18 +56,14 @@ def effective_blocks(
         counted.add(key)
         shares = tape.shares.get(slot, {})
         share = math.fsum(shares[f] for f in branch if f in shares)
-        found.append(
-            Block(path=graph.path[i], share=share, influence=influence(i, stream), line=lines[i])
-        )
+        found.append(Block(path=graph.path[i], share=share, influence=influence(i, stream), line=lines[i]))
     if not found:
         return None
     found.reverse()  # data side first, as layers
     finite = all(math.isfinite(b.share) for b in found)
     total = math.fsum(b.share for b in found) if finite else math.nan
     squares = math.fsum(b.share**2 for b in found) if finite else math.nan
-    return EffectiveBlocks(
-        n=total**2 / squares if squares > 0 else math.nan, branch_total=total, blocks=tuple(found)
-    )
+    return EffectiveBlocks(n=total**2 / squares if squares > 0 else math.nan, branch_total=total, blocks=tuple(found))
 
 
 def _block(graph: Graph, tape: Tape, i: int) -> tuple[Slot, frozenset[tuple[int, int]], int] | None:
@@ -94,7 +107,7 @@ def _feeds(graph: Graph, branch: Slot, goal: Slot) -> frozenset[tuple[int, int]]
         if i in seen or i >= goal[0]:  # topological numbers: nothing beyond the goal leads to it
             continue
         seen.add(i)
-        weighted = weighted or graph.kind[i] in ("weight", "mix", "norm")
+        weighted = weighted or graph.matrix[i] or graph.kind[i] == "norm"
         for e, j, k in graph.edges[i]:
             if (j, k) == goal:
                 edges.add((i, e))

@@ -118,7 +118,9 @@ def sweep(graph: Graph, tape: Tape) -> Front:
                 unknown = True
                 new = 0.0
             flying[slot] = new
-            total.add(new - old) if not old else (total.add(-old), total.add(new))
+            if old:
+                total.add(-old)
+            total.add(new)
             if slot not in graph.ends:
                 waiting.add(slot)
         energy = math.nan if unknown else total.value()

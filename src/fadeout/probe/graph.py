@@ -109,9 +109,7 @@ class _Walk:
         self.order = order
         self.names = names
         self.node_names = [node.name() for node in order]
-        self.next = [
-            [(-1 if b is None else position[b], slot) for b, slot in edges] for edges in below
-        ]
+        self.next = [[(-1 if b is None else position[b], slot) for b, slot in edges] for edges in below]
         self.position = position
         size = len(order)
         tracked = {id(t): path for path, t in names.inputs}
@@ -198,11 +196,7 @@ class _Walk:
                 if not self.trains[i] and any(j in blocked for j, _ in self.next[i]):
                     blocked.add(i)
             cut = {
-                (i, k)
-                for i in range(size)
-                if self.trains[i]
-                for k, (j, _) in enumerate(self.next[i])
-                if j in blocked
+                (i, k) for i in range(size) if self.trains[i] for k, (j, _) in enumerate(self.next[i]) if j in blocked
             }
             below = self._reachable(cut=cut)
             alive = {leaf for leaf in self.data_leaf if leaf in below}
@@ -223,8 +217,8 @@ class _Walk:
             if not onward:
                 for slot in self._slots_of(i):
                     ends[(i, slot)] = ("weight", self.origin(i)[0])
-        for slot in [s for s in ends if s[0] not in below]:
-            del ends[slot]
+        for end in [e for e in ends if e[0] not in below]:
+            del ends[end]
 
     def _trains_only(self, i: int) -> bool:
         """Nothing but parameters lies below: no data leaf and no embedding."""
@@ -438,9 +432,7 @@ class _Walk:
 
 def _weight_owners(modules: list[tuple[str, nn.Module]]) -> frozenset[str]:
     return frozenset(
-        path
-        for path, module in modules
-        if any(p is not None and p.dim() >= 2 for p in module._parameters.values())
+        path for path, module in modules if any(p is not None and p.dim() >= 2 for p in module._parameters.values())
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+
 class Guard:
     """Keeps a model's state on entry and puts it back on exit, and on `rewind`.
 
@@ -156,7 +157,7 @@ def _random_state() -> tuple[Any, ...]:
     numpy = sys.modules.get("numpy")
     return (
         torch.get_rng_state(),
-        torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None,
+        torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
         random.getstate(),
         numpy.random.get_state() if numpy is not None else None,
     )

@@ -46,13 +46,16 @@ _TABLE: dict[Kind, str] = {
         Cat Stack Split UnsafeSplit SplitWithSizes UnsafeSplitWithSizes Chunk Unbind UnbindAutogradNestedTensor Select
         Slice Narrow AsStrided AsStridedScatter SliceScatter SelectScatter DiagonalScatter Diagonal Diag DiagEmbed
         BlockDiag CopySlices CopyBackwards Copy Expand ExpandAs View UnsafeView ReshapeAlias Reshape Transpose T Permute
-        Unsqueeze Squeeze Alias Clone Detach Unflatten Flatten Movedim Swapaxes ViewAs ViewAsReal ViewAsComplex Real Imag
+        Unsqueeze Squeeze Alias Clone Detach Unflatten Flatten Movedim Swapaxes ViewAs ViewAsReal
+        ViewAsComplex Real Imag
         Conj ConjPhysical ResolveConj ResolveNeg Complex Polar Contiguous ToPaddedTensor NestedTensorFromTensorList
         NestedViewFromBuffer NestedViewFromJagged NestedGetValues NestedFromPadded PackPaddedSequence Values Indices
         SparseCoalesce ToDense ToSparse SparseMask ScatterGather Segment SegmentReduce LinalgCross Lift LiftFresh
         Kron Tensordot Trapezoid Pad DummyHook BackwardHookFunction""",
-    "loss": """NllLoss NllLoss2D NllLossNd LogSoftmax MseLoss BinaryCrossEntropy BinaryCrossEntropyWithLogits SmoothL1Loss
-        HuberLoss SoftMarginLoss MultiMarginLoss MultilabelMarginLoss CtcLoss KlDiv L1Loss PoissonNllLoss CosineEmbedding
+    "loss": """
+        NllLoss NllLoss2D NllLossNd LogSoftmax MseLoss BinaryCrossEntropy BinaryCrossEntropyWithLogits SmoothL1Loss
+        HuberLoss SoftMarginLoss MultiMarginLoss MultilabelMarginLoss CtcLoss KlDiv L1Loss PoissonNllLoss
+        CosineEmbedding
         HingeEmbedding MarginRanking TripletMargin LinearCrossEntropy""",
     "other": """ToCopy NativeDropout FusedDropout FeatureDropout AlphaDropout Mul Div TrueDivide Neg ForeachMul Scalar
         LinalgSolveEx LinalgSolveTriangular LinalgCholeskyEx LinalgInvEx LinalgDet LinalgSlogdet LinalgEigh LinalgEig
@@ -61,7 +64,7 @@ _TABLE: dict[Kind, str] = {
         FakeQuantizePerTensorAffineCachemaskTensorQparams Zero Fill Normal Uniform""",
 }
 _KIND: dict[str, Kind] = {name: kind for kind, names in _TABLE.items() for name in names.split()}
-_KIND |= {name: "weight" for name in _MATRIX}
+_KIND |= dict.fromkeys(_MATRIX, "weight")
 _MATRICES = frozenset(_MATRIX)
 _EMBEDDING = frozenset({"Embedding", "EmbeddingBag"})
 _RECURRENT = frozenset({"MkldnnRnnLayer", "CudnnRnn", "MiopenRnn"})
@@ -72,7 +75,9 @@ _ISOMETRY = frozenset(
 )
 _FUNCTION: dict[str, Kind] = {
     **dict.fromkeys(
-        "normalize layer_norm rms_norm batch_norm instance_norm group_norm local_response_norm cosine_similarity".split(),
+        (
+            "normalize layer_norm rms_norm batch_norm instance_norm group_norm local_response_norm cosine_similarity"
+        ).split(),
         "norm",
     ),
     **dict.fromkeys("gelu silu mish softsign tanhshrink hardswish hardsigmoid logsigmoid softplus".split(), "slope"),
@@ -80,7 +85,8 @@ _FUNCTION: dict[str, Kind] = {
     **dict.fromkeys("dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout".split(), "other"),
 }
 _SLOPE_CLASS = re.compile(
-    r"gelu|silu|swish|relu|mish|sigmoid|tanh|[^a-z]elu|^elu|selu|celu|softplus|activation|snake|softsign|softshrink", re.I
+    r"gelu|silu|swish|relu|mish|sigmoid|tanh|[^a-z]elu|^elu|selu|celu|softplus|activation|snake|softsign|softshrink",
+    re.I,
 )
 _NORM_CLASS = re.compile(r"norm(?!al(?!iz))|batchnorm|rmsnorm|layernorm|normaliz|^grn$|standardiz", re.I)
 
@@ -176,9 +182,7 @@ def propose(node_name: str, function: str, owner: str) -> tuple[Kind, bool]:
     return "other", False
 
 
-def decide(
-    proposed: Kind, node_name: str, *, data_edges: int, parameter_edges: int, owner_has_weight: bool
-) -> Kind:
+def decide(proposed: Kind, node_name: str, *, data_edges: int, parameter_edges: int, owner_has_weight: bool) -> Kind:
     """Kind of an operation once its inputs are known.
 
     Args:

@@ -59,9 +59,7 @@ def measure(
         FadeoutError: If there is nothing to account for.
         ModelError: If the model raises; the original stands in `__cause__`.
     """
-    return observe(
-        model, batch, loss=loss, step=step, within=within, autocast=autocast, verb="measure"
-    ).ledger
+    return observe(model, batch, loss=loss, step=step, within=within, autocast=autocast, verb="measure").ledger
 
 
 class Observed:
@@ -102,9 +100,7 @@ def observe(
         if needs_more_range(first):
             first.tape.parameters = [None] * len(first.tape.parameters)
             guard.rewind()
-            best = take(
-                about, call, guard, verb=verb, autocast=autocast, scale=range_scale(first), exact=True
-            )
+            best = take(about, call, guard, verb=verb, autocast=autocast, scale=range_scale(first), exact=True)
             best.floor = first.floor - 30.1
             if needs_more_range(best) and (wide := double_copy(about)) is not None:
                 guard.rewind()
@@ -153,5 +149,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-

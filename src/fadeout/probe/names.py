@@ -30,7 +30,7 @@ def _writes(function: str) -> bool:
     """Whether a function may write into its first arguments (embedding: by max_norm)."""
     if function.startswith("__"):
         return function.startswith("__i") or function == "__setitem__"
-    return function.endswith("_") and function != "requires_grad_" or function.startswith("embedding")
+    return (function.endswith("_") and function != "requires_grad_") or function.startswith("embedding")
 
 
 class Listener(Protocol):
@@ -109,13 +109,13 @@ class Names(TorchFunctionMode):
             self._root_hooked = True
         except (RuntimeError, AttributeError):  # a ScriptModule refuses hooks of its own
             self._root_hooked = False
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -201,9 +201,7 @@ class Names(TorchFunctionMode):
             return [self._substitute(v, f"{path}[{i}]", depth=depth - 1) for i, v in enumerate(value)]
         if type(value) is dict:
             return {
-                k: v
-                if isinstance(k, str) and is_target(k)
-                else self._substitute(v, str(k), depth=depth - 1)
+                k: v if isinstance(k, str) and is_target(k) else self._substitute(v, str(k), depth=depth - 1)
                 for k, v in value.items()
             }
         return value
@@ -228,7 +226,11 @@ class Names(TorchFunctionMode):
     # ---- operations
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", "")
         if _writes(name):

@@ -1,11 +1,14 @@
 """Norms: the Euclidean length of a gradient, cheap and exact enough for decades."""
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 ROW = 256
 FLAT = 1 << 14  # elements up to which one flat float32 sum of squares is exact to 1e-7 decades
-_vector_norm = torch.linalg.vector_norm
+_vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm
 
 
 def norm(gradient: Tensor, *, exact: bool = False) -> Tensor:
@@ -28,23 +31,25 @@ def norm(gradient: Tensor, *, exact: bool = False) -> Tensor:
         return _vector_norm(gradient, dtype=torch.float64)
     size = gradient.numel()
     if size <= FLAT:
-        return _vector_norm(gradient) if gradient.dtype is torch.float32 else _vector_norm(gradient, dtype=torch.float32)
+        return (
+            _vector_norm(gradient) if gradient.dtype is torch.float32 else _vector_norm(gradient, dtype=torch.float32)
+        )
     copies = 1
     if not gradient.is_contiguous():
         gradient, copies = _packed(gradient)
         size = gradient.numel()
         if size <= FLAT:
-            return _vector_norm(gradient, dtype=torch.float64) * copies**0.5
+            return _vector_norm(gradient, dtype=torch.float64) * math.sqrt(copies)
         if not gradient.is_contiguous():
             rows = _vector_norm(gradient, dim=-1, dtype=torch.float32)
-            return _vector_norm(rows, dtype=torch.float64) * copies**0.5
+            return _vector_norm(rows, dtype=torch.float64) * math.sqrt(copies)
     flat = gradient.view(-1)
     body = size - size % ROW
     rows = _vector_norm(flat[:body].view(-1, ROW), dim=1, dtype=torch.float32)
     whole = _vector_norm(rows, dtype=torch.float64)
     if body != size:
         whole = torch.hypot(whole, _vector_norm(flat[body:], dtype=torch.float64))
-    return whole * copies**0.5 if copies > 1 else whole
+    return whole * math.sqrt(copies) if copies > 1 else whole
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -73,7 +78,8 @@ def _packed(gradient: Tensor) -> tuple[Tensor, int]:
         if stride == 0 and size > 1:
             gradient = gradient.narrow(dim, 0, 1)
             copies *= size
-    order = sorted(range(gradient.dim()), key=lambda d: -gradient.stride(d))
+    strides = gradient.stride()
+    order = sorted(range(gradient.dim()), key=lambda d: -strides[d])
     return gradient.permute(order), copies
 
 

@@ -133,8 +133,7 @@ def subject(
         )
     if any(p.is_inference() for p in parameters):
         raise FadeoutError(
-            f"{verb}: {name} was created under torch.inference_mode, so autograd can't record it; "
-            "create it outside"
+            f"{verb}: {name} was created under torch.inference_mode, so autograd can't record it; create it outside"
         )
     watched = model
     if within is not None:
@@ -245,7 +244,13 @@ def take(
         if not reentrant and ("use_reentrant" in str(error) or "Checkpointing is not compatible" in str(error)):
             guard.rewind()
             return take(
-                subject, closure, guard, clone_inputs=clone_inputs, track_inputs=track_inputs, reentrant=True, **again  # type: ignore[arg-type]
+                subject,
+                closure,
+                guard,
+                clone_inputs=clone_inputs,
+                track_inputs=track_inputs,
+                reentrant=True,
+                **again,  # type: ignore[arg-type]
             )
         raise _model_error(verb, "backward", error, names) from error
     finally:

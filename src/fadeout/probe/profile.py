@@ -26,9 +26,7 @@ def straight_line(norms: list[float]) -> Profile | None:
         return None
     every = -(-len(middle) // POINTS)
     points = [(float(n), middle[n]) for n in range(0, len(middle), every)]
-    slopes = [
-        (b - a) / (n - m) for k, (m, a) in enumerate(points) for n, b in points[k + 1 :]
-    ]
+    slopes = [(b - a) / (n - m) for k, (m, a) in enumerate(points) for n, b in points[k + 1 :]]
     slope = statistics.median(slopes)
     offset = statistics.median(v - slope * n for n, v in points)
     residual = statistics.median(abs(v - slope * n - offset) for n, v in points)
@@ -47,9 +45,7 @@ def effective_depth(layers: list[tuple[Layer, float]]) -> EffectiveDepth:
     unknown = all(math.isnan(layer.between_samples) for layer, _ in trained)
     largest = max((pace for _, pace in trained if math.isfinite(pace)), default=0.0)
     moved = tuple(
-        layer.path
-        for layer, pace in trained
-        if pace == math.inf or (largest > 0 and pace >= largest * 10**-MOVES)
+        layer.path for layer, pace in trained if pace == math.inf or (largest > 0 and pace >= largest * 10**-MOVES)
     )
     known = trained and not unknown and not any(math.isnan(pace) for _, pace in trained)
     return EffectiveDepth(layers=len(set(seen) & set(moved)) if known else None, seen=seen, moved=moved)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.probe.batch import Closure
 from fadeout.probe.guard import Guard
 from fadeout.probe.measure import Observed, observe
 from fadeout.probe.norms import norm, read
-from fadeout.probe.batch import Closure
 from fadeout.probe.passes import Pass, Subject, take
 from fadeout.probe.precision import Hunt, underflow
 from fadeout.probe.profile import effective_depth, straight_line
@@ -120,9 +120,7 @@ def _weights(first: Pass, optimizer: Optimizer | None) -> _Weights:
     ratios: dict[int, float] = {}
     notes: list[str] = []
     if optimizer is not None:
-        ratios, why = update_ratios(
-            optimizer, [(p, gradients[id(p)]) for _, p in first.parameters if p.dim() >= 2]
-        )
+        ratios, why = update_ratios(optimizer, [(p, gradients[id(p)]) for _, p in first.parameters if p.dim() >= 2])
         if why:
             notes.append(f"update ratios are incomplete: {why}")
     return _Weights(
@@ -286,4 +284,3 @@ def _readers(first: Pass, units: Units) -> dict[int, Slope]:
             if source[j] >= 0:
                 readers[source[j]] = units.slopes[i]
     return readers
-

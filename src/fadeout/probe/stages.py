@@ -130,9 +130,7 @@ def _weights_behind(graph: Graph, i: int) -> str:
     return ""
 
 
-def _far_label(
-    graph: Graph, lines: list[str], moves: list[Move], cut: int, trunk_nodes: set[int]
-) -> str:
+def _far_label(graph: Graph, lines: list[str], moves: list[Move], cut: int, trunk_nodes: set[int]) -> str:
     """Where a wide front stands: the next operation of the trunk, or the data."""
     for move in moves[cut + 1 :]:
         if move.node in trunk_nodes:
@@ -156,7 +154,5 @@ def _branches(graph: Graph, tape: Tape, slot: Slot | None) -> tuple[Branch, ...]
     shares = tape.shares.get(slot, {})
     if len(shares) < 2:
         return ()
-    found = [
-        Branch(path=graph.path[n], op=graph.op[n], share=share) for (n, _), share in shares.items()
-    ]
+    found = [Branch(path=graph.path[n], op=graph.op[n], share=share) for (n, _), share in shares.items()]
     return tuple(sorted(found, key=lambda b: -b.share if not math.isnan(b.share) else 0.0))

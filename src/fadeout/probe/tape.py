@@ -89,8 +89,8 @@ def record(
     captured: dict[Slot, Tensor] = {}
     joins: dict[Slot, _Join] = {slot: _Join(count) for slot, count in graph.feeders.items() if count > 1}
     joined: dict[int, list[int]] = {}
-    for node, slot in joins:
-        joined.setdefault(node, []).append(slot)
+    for n, k in joins:
+        joined.setdefault(n, []).append(k)
     watch = watch or {}
 
     def meet(slot: Slot, total: Tensor | None) -> None:
@@ -168,9 +168,7 @@ def record(
             if i in graph.leaves:
                 continue
             handles.append(node.register_prehook(before(i)))
-            wanted = [
-                (e, (j, k)) for e, j, k in graph.edges[i] if (j, k) in joins or j in graph.leaves
-            ]
+            wanted = [(e, (j, k)) for e, j, k in graph.edges[i] if (j, k) in joins or j in graph.leaves]
             if wanted:
                 handles.append(node.register_hook(after(i, wanted)))
         targets: list[Any] = [*parameters, *(graph.leaves[n] for n, _ in leaves)]
@@ -190,28 +188,30 @@ def record(
         for handle in handles:
             handle.remove()
     tape.parameters = found[: len(parameters)]
-    for slot, gradient in zip(leaves, found[len(parameters) :], strict=False):
-        if gradient is not None and slot in joins:
-            meet(slot, gradient)
-    given = [(slot, g) for slot, g in zip(leaves + inner_ends, found[len(parameters) :], strict=True) if g is not None]
+    for leaf, gradient in zip(leaves, found[len(parameters) :], strict=False):
+        if gradient is not None and leaf in joins:
+            meet(leaf, gradient)
+    given = [
+        (where, g) for where, g in zip(leaves + inner_ends, found[len(parameters) :], strict=True) if g is not None
+    ]
     cursor = iter(read(arrived + sent + sums + [norm(g, exact=True) for _, g in given] + products))
     for key in arrived_keys:
         tape.arrived[key] = next(cursor)
     for key in sent_keys:
         tape.sent[key] = next(cursor)
     partials: dict[Slot, list[tuple[int, int, float]]] = {}
-    for slot, n, e in sum_keys:
-        partials.setdefault(slot, []).append((n, e, next(cursor)))
-    tape.returned = {slot: next(cursor) for slot, _ in given}
-    for slot, length in tape.returned.items():  # leaves and ends that nothing beyond needed
-        tape.arrived.setdefault(slot, length)
-    for slot, last in tape.sums.items():
-        partials.setdefault(slot, []).extend((n, e, tape.arrived.get(slot, 0.0)) for n, e, _ in last)
+    for where, n, e in sum_keys:
+        partials.setdefault(where, []).append((n, e, next(cursor)))
+    tape.returned = {where: next(cursor) for where, _ in given}
+    for where, length in tape.returned.items():  # leaves and ends that nothing beyond needed
+        tape.arrived.setdefault(where, length)
+    for where, last in tape.sums.items():
+        partials.setdefault(where, []).extend((n, e, tape.arrived.get(where, 0.0)) for n, e, _ in last)
     tape.sums = partials
-    for slot, n, e in share_keys:
-        length = tape.arrived[slot]
+    for where, n, e in share_keys:
+        length = tape.arrived[where]
         share = next(cursor) / length**2 if length > 0 else float("nan")
-        shares = tape.shares[slot]
+        shares = tape.shares[where]
         (last_key, rest), *_ = shares.items()
         shares[(n, e)] = share
         shares[last_key] = rest - share

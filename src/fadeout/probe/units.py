@@ -24,6 +24,7 @@ _APPLIES = frozenset(
     """linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d embedding embedding_bag
     addmm mm matmul bmm baddbmm einsum mv addmv lstm gru rnn_tanh rnn_relu __matmul__ __rmatmul__""".split()
 )
+_ADDS = frozenset({"add", "__add__", "__radd__"})  # not in place: the stream would be overwritten already
 _RECTIFIERS = frozenset({"Relu", "Relu6", "Threshold", "Hardtanh", "Clamp", "ClampMin", "Hardswish", "Hardsigmoid"})
 _BOUNDED = frozenset({"Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Erf", "Clamp", "LogSigmoid"})
 _UNPACK = frozenset({"to", "detach", "copy_", "empty_like", "empty", "pin_memory", "cuda", "cpu"})
@@ -75,10 +76,10 @@ class Units(Observer):
             return
         if function in _APPLIES:
             self.rms[node] = _output(out)
-        elif function in ("add", "__add__", "add_", "__iadd__", "__radd__"):
-            if len(args) >= 2 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
-                if args[0].shape == args[1].shape == out.shape and out.dim() >= 2 and function[-1:] == "d":
-                    self.cosines[node] = (_cosine(args[0], out), _cosine(args[1], out))
+        elif function in _ADDS and len(args) >= 2 and out.dim() >= 2:
+            left, right = args[0], args[1]
+            if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape == out.shape:
+                self.cosines[node] = (_cosine(left, out), _cosine(right, out))
         elif kinds.is_elementwise_slope(node.name()):
             self.shapes[node] = (out.shape, out.dtype, out.device)
 
@@ -165,7 +166,11 @@ class Units(Observer):
             top = units.max().float() if supremum is None else torch.full((), supremum, device=flat.device)
             found.append(i)
             rows.append(count)
-            scalars += [part.mean() / top, (units == 0).float().mean(), (part < SATURATED * top).float().mean()]
+            scalars += [
+                part.mean() / top,
+                (units == 0).float().mean(),
+                (part < SATURATED * top).float().mean(),
+            ]
         values = read(scalars)
         for n, i in enumerate(found):
             mean, dead, saturated = values[3 * n : 3 * n + 3]
@@ -176,8 +181,7 @@ class Units(Observer):
                 dead=dead if base in _RECTIFIERS and rows[n] >= min(ROWS, max(rows)) else float("nan"),
                 saturated=saturated if base in _BOUNDED else float("nan"),
                 gated=any(
-                    kinds.base_name(graph.names[c]) == "Mul" and len(graph.edges[c]) > 1
-                    for c in consumers.get(i, ())
+                    kinds.base_name(graph.names[c]) == "Mul" and len(graph.edges[c]) > 1 for c in consumers.get(i, ())
                 ),
                 path=graph.path[i],
             )
@@ -188,15 +192,21 @@ class Units(Observer):
         try:
             known = self.shapes.get(node)
             if known is None:  # inside a composite function: the node knows the shape itself
-                metadata = node._input_metadata  # type: ignore[attr-defined]
+                metadata = node._input_metadata
                 known = (metadata[0].shape, metadata[0].dtype, metadata[0].device)
             shape, dtype, device = known
             if not dtype.is_floating_point:
                 return None
             ones = torch.ones((), dtype=dtype, device=device).expand(shape)
             with torch.no_grad(), watcher:
-                result = node(ones)
-        except (AttributeError, RuntimeError, TypeError, ValueError, IndexError):  # saved tensors changed or unusual layouts
+                result = node(ones)  # type: ignore[operator]
+        except (
+            AttributeError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            IndexError,
+        ):  # saved tensors changed or unusual layouts
             return None
         self.checkpointed = watcher.calls > 0
         first = result[0] if isinstance(result, (tuple, list)) else result
@@ -248,7 +258,9 @@ def _output(out: Tensor) -> tuple[Tensor, Tensor, int]:
 @torch.no_grad()
 def _cosine(stream: Tensor, out: Tensor) -> Tensor:
     dim = 1 if out.dim() == 4 else -1
-    rows = max(1, WIDE // max(1, out[0].numel()))
+    if not out.numel():
+        return torch.full((), float("nan"), device=out.device)
+    rows = max(1, WIDE * out.shape[0] // out.numel())
     return torch.cosine_similarity(stream[:rows].detach().float(), out[:rows].detach().float(), dim=dim).mean()
 
 

@@ -175,9 +175,7 @@ def stages(exam: Exam, *, width: int = WIDTH) -> alt.LayerChart | alt.Chart:
     return (
         _chart(rows)
         .mark_bar(size=max(1.0, 0.8 * width / len(found)))
-        .encode(
-            x=x, y=alt.Y("decades:Q", title="log gain, decades"), color=_does(), tooltip=["span:N", "says:N"]
-        )
+        .encode(x=x, y=alt.Y("decades:Q", title="log gain, decades"), color=_does(), tooltip=["span:N", "says:N"])
         .properties(width=width, height=180, description="Log gain of every stage, from data to loss")
     )
 
@@ -237,9 +235,7 @@ def _bars(rows: list[dict[str, Any]], name: str, width: int, about: str) -> alt.
         "decades:Q",
         title="decades",
         axis=alt.Axis(tickCount=6, labelOverlap=True),
-        scale=alt.Scale(
-            domain=[low - (room if low < 0 else 0), high + (room if high > 0 else 0)], nice=False
-        ),
+        scale=alt.Scale(domain=[low - (room if low < 0 else 0), high + (room if high > 0 else 0)], nice=False),
     )
     bars = (
         _chart(rows)

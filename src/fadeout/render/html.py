@@ -29,9 +29,7 @@ def page(exam: Exam, *, title: str | None = None) -> str:
         title: Of the page; the model's name where None.
     """
     if vl_convert is None:
-        raise FadeoutError(
-            "page: charts need altair and vl-convert-python; pip install altair vl-convert-python"
-        )
+        raise FadeoutError("page: charts need altair and vl-convert-python; pip install altair vl-convert-python")
     name = words.plain(title if title is not None else exam.environment.model) or "exam"
     drawn: dict[str, Any] = {}
     body = "\n".join(
@@ -124,9 +122,7 @@ def _head(exam: Exam) -> str:
 def _profile(exam: Exam, drawn: dict[str, Any]) -> str:
     if not views.depth(exam).points:
         return ""
-    note = (
-        "Every tick is a power of ten: a steady fade is a straight line. The gradient comes from the right."
-    )
+    note = "Every tick is a power of ten: a steady fade is a straight line. The gradient comes from the right."
     return (
         "<h2>Gradient from data to loss</h2>"
         + tags.tag("p", note, of="dim")
@@ -179,9 +175,7 @@ def _findings(exam: Exam) -> str:
     parts = ["<h2>Findings</h2>", *(tags.finding(item, exam) for item in exam.findings)]
     helps, wont = sentences.helps(exam), sentences.wont_help(exam)
     if helps:
-        parts.append(
-            "<p><b>Will help</b></p><ol>" + "".join(tags.tag("li", what) for what in helps) + "</ol>"
-        )
+        parts.append("<p><b>Will help</b></p><ol>" + "".join(tags.tag("li", what) for what in helps) + "</ol>")
     if wont:
         items = "".join(tags.tag("li", f"{what}: {why}") for what, why in wont)
         parts.append(f"<p><b>Will not help</b></p><ul>{items}</ul>")

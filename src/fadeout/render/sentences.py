@@ -89,12 +89,7 @@ def _singular(text: str) -> str:
 def effective_blocks(exam: Exam) -> str:
     """'64 residual blocks carry like 18'; only where branches carry something and none cancels."""
     blocks = exam.effective_blocks
-    if (
-        blocks is None
-        or len(blocks.blocks) < 4
-        or not math.isfinite(blocks.n)
-        or "blocks carry" in exam.sentence
-    ):
+    if blocks is None or len(blocks.blocks) < 4 or not math.isfinite(blocks.n) or "blocks carry" in exam.sentence:
         return ""
     if not blocks.branch_total >= 0.1 or any(block.share < -0.05 for block in blocks.blocks):
         return ""
@@ -119,9 +114,7 @@ def forecast(exam: Exam) -> str:
 
 def causes(finding: Finding) -> str:
     """'slopes 71 %, weights 29 %'."""
-    return ", ".join(
-        f"{words.KIND_WORDS[c.kind]} {words.share(c.share)}" for c in finding.cause if c.share >= 0.005
-    )
+    return ", ".join(f"{words.KIND_WORDS[c.kind]} {words.share(c.share)}" for c in finding.cause if c.share >= 0.005)
 
 
 def where(finding: Finding, exam: Exam) -> tuple[str, ...]:
@@ -182,9 +175,7 @@ def helps(exam: Exam) -> tuple[str, ...]:
 
 def wont_help(exam: Exam) -> tuple[tuple[str, str], ...]:
     """(what people try, why it will not help), all findings together."""
-    pairs = (
-        (words.plain(w.what), words.plain(w.why)) for finding in exam.findings for w in finding.wont_help
-    )
+    pairs = ((words.plain(w.what), words.plain(w.why)) for finding in exam.findings for w in finding.wont_help)
     return tuple(dict.fromkeys(pairs))
 
 

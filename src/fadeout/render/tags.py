@@ -14,18 +14,14 @@ def tag(name: str, text: str, *, of: str = "") -> str:
     return f"<{name}{kind}>{escape(text)}</{name}>"
 
 
-def table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1, paths: Sequence[int] = ()
-) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1, paths: Sequence[int] = ()) -> str:
     """A table whose first `left` columns hold words and the others numbers.
 
     Args:
         paths: Columns with module paths, set in a fixed-width face.
     """
     kinds = ["path" if i in paths else "" if i < left else "n" for i in range(len(heads))]
-    head = "".join(
-        tag("th", title, of="n" if kind == "n" else "") for title, kind in zip(heads, kinds, strict=True)
-    )
+    head = "".join(tag("th", title, of="n" if kind == "n" else "") for title, kind in zip(heads, kinds, strict=True))
     body = "\n".join(
         "<tr>" + "".join(tag("td", text, of=kind) for text, kind in zip(row, kinds, strict=True)) + "</tr>"
         for row in rows
@@ -60,8 +56,7 @@ def layers(exam: Exam) -> str:
     ]
     columns = [(title, values) for title, values in columns if set(values) - {"", words.UNKNOWN}]
     rows = [
-        ["" if text == words.UNKNOWN else text for text in row]
-        for row in zip(*(v for _, v in columns), strict=True)
+        ["" if text == words.UNKNOWN else text for text in row] for row in zip(*(v for _, v in columns), strict=True)
     ]
     return table([title for title, _ in columns], rows, left=3, paths=(1,))
 
@@ -100,14 +95,9 @@ def _lines(lines: tuple[str, ...]) -> str:
 def ends(exam: Exam) -> str:
     """Every data end with the decades that arrive."""
     rows = [
-        (words.plain(end.path), end.what, words.level(end.decades, floor=exam.ledger.floor))
-        for end in exam.ledger.ends
+        (words.plain(end.path), end.what, words.level(end.decades, floor=exam.ledger.floor)) for end in exam.ledger.ends
     ]
-    return (
-        table(["where the account ends", "what", "log10 of gradient norm"], rows, left=2, paths=(0,))
-        if rows
-        else ""
-    )
+    return table(["where the account ends", "what", "log10 of gradient norm"], rows, left=2, paths=(0,)) if rows else ""
 
 
 def stages(exam: Exam, *, most: int = 40) -> str:

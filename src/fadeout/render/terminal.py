@@ -230,9 +230,7 @@ def _profile(depth: views.Depth, page: Page) -> Iterator[Text]:
     ruler = bars.scale(measured, room)
     left = fixed - (2 + mark if mark else 0) + path
     yield Text()
-    title = (
-        "gradient norm at every layer" if len(rows) == len(depth.points) else "gradient norm along the layers"
-    )
+    title = "gradient norm at every layer" if len(rows) == len(depth.points) else "gradient norm along the layers"
     yield heading(title + ", data side first")
     yield dim(" " * (left - value - 2) + f"{'log10':>{value}}  " + (bars.axis(ruler) if measured else ""))
     for row, label, name, number, word in zip(rows, labels, names, values, marks, strict=True):
@@ -293,9 +291,7 @@ def _stages(exam: Exam, page: Page) -> Iterator[Text]:
     rows = [
         row
         for row in views.stages(exam, most=6)
-        if (row.stage.branches or joined)
-        and row.stage.start != "loss"
-        and not abs(row.stage.log_gain) < 0.005
+        if (row.stage.branches or joined) and row.stage.start != "loss" and not abs(row.stage.log_gain) < 0.005
     ]
     if not any(row.stage.branches for row in rows):
         return
@@ -307,9 +303,7 @@ def _stages(exam: Exam, page: Page) -> Iterator[Text]:
     for row, name in zip(rows, names, strict=True):
         said = [f"{who or 'input'} {words.share(share)}" for who, share in views.branches(row.stage)]
         shares = _parts(said, page.width - column - index - 18)
-        out = Text(
-            f"    {row.number:>{index}}  {cell(name, column)}  {words.decades(row.stage.log_gain):>6}  "
-        )
+        out = Text(f"    {row.number:>{index}}  {cell(name, column)}  {words.decades(row.stage.log_gain):>6}  ")
         out.append(shares, "dim")
         yield out
 
@@ -390,9 +384,7 @@ def _advice(exam: Exam, page: Page, next_steps: tuple[str, ...]) -> Iterator[Tex
     width = page.width - 14
     if helps:
         numbered = [f"{i}. {what}" for i, what in enumerate(helps, start=1)]
-        blocks.append(
-            ("will help", "green", [w for f in flow(numbered, "   ", width) for w in wrap_keep(f, width)])
-        )
+        blocks.append(("will help", "green", [w for f in flow(numbered, "   ", width) for w in wrap_keep(f, width)]))
     if wont:
         blocks.append(
             (
@@ -419,8 +411,7 @@ def _comparison(view: comparison.Comparison, page: Page) -> Iterator[Text]:
     first = min(max(len(quantity) for quantity, _ in rows), max(18, page.width // 3))
     room = (page.width - 2 - first - 2 * len(heads)) // len(heads)
     columns = [
-        min(max(len(head), *(len(values[i]) for _, values in rows)), max(6, room))
-        for i, head in enumerate(heads)
+        min(max(len(head), *(len(values[i]) for _, values in rows)), max(6, room)) for i, head in enumerate(heads)
     ]
     yield Text()
     head = Text("  " + " " * first)

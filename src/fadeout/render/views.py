@@ -265,9 +265,7 @@ def branches(stage: Stage) -> tuple[tuple[str, float], ...]:
     paths = [words.plain(branch.path) for branch in stage.branches]
     return tuple(
         (
-            " ".join(filter(None, (path, words.plain(branch.op))))
-            if paths.count(path) > 1 or not path
-            else path,
+            " ".join(filter(None, (path, words.plain(branch.op)))) if paths.count(path) > 1 or not path else path,
             branch.share,
         )
         for path, branch in zip(paths, stage.branches, strict=True)

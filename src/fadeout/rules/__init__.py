@@ -14,9 +14,7 @@ Rule = Callable[[Reading, Limits], Finding | None]
 RULES: tuple[Rule, ...] = (not_finite, severed, exploding, vanishing)  # in order of precedence
 
 
-def diagnose(
-    reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits = LIMITS
-) -> tuple[Finding, ...]:
+def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits = LIMITS) -> tuple[Finding, ...]:
     """Every finding that the rules make of one reading, most important first.
 
     Args:

@@ -6,7 +6,11 @@ from fadeout.records import Cause, Evidence, Finding, Kind, Reading
 from fadeout.rules.limits import Limits
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
-    "weight": ("smaller initial weights (He or Glorot)", "scaling residual branches by 1/sqrt(L)", "pre-norm blocks"),
+    "weight": (
+        "smaller initial weights (He or Glorot)",
+        "scaling residual branches by 1/sqrt(L)",
+        "pre-norm blocks",
+    ),
     "norm": ("fewer normalisations in a plain stack, or residual connections around them", "a larger batch"),
     "slope": ("an activation with bounded slope", "smaller initial weights"),
     "mix": ("scaling the mixing by its fan-in",),
@@ -20,9 +24,7 @@ def exploding(reading: Reading, limits: Limits) -> Finding | None:
     if not (math.isfinite(decades) and decades >= limits.exploding):
         return None
     gained = {
-        kind: gain
-        for kind, gain in reading.ledger.trunk.by_kind
-        if kind != "loss" and gain > 0 and math.isfinite(gain)
+        kind: gain for kind, gain in reading.ledger.trunk.by_kind if kind != "loss" and gain > 0 and math.isfinite(gain)
     }
     total = math.fsum(gained.values())
     causes = tuple(
@@ -45,7 +47,12 @@ def exploding(reading: Reading, limits: Limits) -> Finding | None:
         cause=causes,
         status="account",
         evidence=(
-            Evidence(name="decades, first over last weight layer", value=decades, bound=limits.exploding, unit="decades"),
+            Evidence(
+                name="decades, first over last weight layer",
+                value=decades,
+                bound=limits.exploding,
+                unit="decades",
+            ),
         ),
         helps=_HELPS.get(main, _HELPS["weight"]),
     )

@@ -63,7 +63,10 @@ def _helps(where: str) -> tuple[str, ...]:
     return {
         "parameters": ("restarting from a sound checkpoint with a smaller learning rate",),
         "input": ("checking the batch for nan and inf before it enters the model",),
-        "forward": ("smaller initial weights or a normalisation before that operation", "float32 or bf16 there"),
+        "forward": (
+            "smaller initial weights or a normalisation before that operation",
+            "float32 or bf16 there",
+        ),
         "loss": ("computing the loss from logits", "an epsilon inside log, sqrt or division"),
         "backward": ("an epsilon inside sqrt, norm or division: their slope is infinite at 0",),
     }.get(where, ())

@@ -50,9 +50,7 @@ def _killed(reading: Reading) -> Finding | None:
     )
 
 
-def _finding(
-    reading: Reading, *, claim: str, where: tuple[str, ...], line: str, helps: tuple[str, ...]
-) -> Finding:
+def _finding(reading: Reading, *, claim: str, where: tuple[str, ...], line: str, helps: tuple[str, ...]) -> Finding:
     return Finding(
         code="FO103",
         label="severed",
@@ -66,10 +64,6 @@ def _finding(
         confidence=0.9,
         cause=(),
         status="account",
-        evidence=(
-            Evidence(
-                name="layers that receive nothing", value=float(len(where)), bound=0.0, unit="layers"
-            ),
-        ),
+        evidence=(Evidence(name="layers that receive nothing", value=float(len(where)), bound=0.0, unit="layers"),),
         helps=helps,
     )

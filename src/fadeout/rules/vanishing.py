@@ -6,8 +6,16 @@ from fadeout.records import Cause, Evidence, Finding, Kind, Reading, WeightOp, W
 from fadeout.rules.limits import Limits
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
-    "slope": ("ReLU or GELU with He initialisation", "residual connections", "tanh with Glorot initialisation"),
-    "weight": ("He or Glorot initialisation, by the activation", "residual connections", "normalisation layers"),
+    "slope": (
+        "ReLU or GELU with He initialisation",
+        "residual connections",
+        "tanh with Glorot initialisation",
+    ),
+    "weight": (
+        "He or Glorot initialisation, by the activation",
+        "residual connections",
+        "normalisation layers",
+    ),
     "norm": ("moving the normalisation into the branch (pre-norm)", "residual connections"),
     "mix": ("residual connections around the mixing", "attention instead of repeated averaging"),
 }
@@ -43,7 +51,12 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
         cause=causes,
         status="account",
         evidence=(
-            Evidence(name="decades, first over last weight layer", value=decades, bound=limits.vanishing, unit="decades"),
+            Evidence(
+                name="decades, first over last weight layer",
+                value=decades,
+                bound=limits.vanishing,
+                unit="decades",
+            ),
             Evidence(name="decades a layer", value=slope, bound=math.nan, unit="decades"),
         ),
         helps=_helps(reading, main),
@@ -54,7 +67,11 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
 def _helps(reading: Reading, main: Kind) -> tuple[str, ...]:
     used = {layer.activation for layer in reading.layers if layer.activation}
     if main == "slope" and used and used <= _RECTIFIERS:  # already the activation that others should take
-        return ("residual connections", "normalisation layers", "wider layers: chance adds up over depth / width")
+        return (
+            "residual connections",
+            "normalisation layers",
+            "wider layers: chance adds up over depth / width",
+        )
     return _HELPS.get(main, _HELPS["weight"])
 
 
@@ -68,9 +85,7 @@ def causes_of_loss(reading: Reading) -> tuple[Cause, ...]:
     total = math.fsum(lost.values())
     if not total > 0:
         return ()
-    return tuple(
-        Cause(kind=kind, share=part / total) for kind, part in sorted(lost.items(), key=lambda item: -item[1])
-    )
+    return tuple(Cause(kind=kind, share=part / total) for kind, part in sorted(lost.items(), key=lambda item: -item[1]))
 
 
 def out_of_reach(reading: Reading, limits: Limits) -> tuple[WeightOp, ...]:
@@ -97,7 +112,5 @@ def _wont_help(reading: Reading, main: Kind) -> tuple[WontHelp, ...]:
             why="every layer's gradient grows alike; the ratio between first and last stays",
         )
     )
-    found.append(
-        WontHelp(what="gradient clipping", why="it only ever makes gradients smaller")
-    )
+    found.append(WontHelp(what="gradient clipping", why="it only ever makes gradients smaller"))
     return tuple(found)

@@ -56,7 +56,9 @@ def from_json(text: str) -> Exam:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise FadeoutError(f"load: not JSON (line {error.lineno}: {error.msg}); pass a file that fadeout saved") from error
+        raise FadeoutError(
+            f"load: not JSON (line {error.lineno}: {error.msg}); pass a file that fadeout saved"
+        ) from error
     return from_dict(data)
 
 
@@ -170,7 +172,11 @@ def _describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         inner = typing.get_args(kind)
         if len(inner) == 2 and inner[1] is Ellipsis:
             return {"type": "array", "items": _describe(inner[0], definitions)}
-        return {"type": "array", "prefixItems": [_describe(i, definitions) for i in inner], "minItems": len(inner)}
+        return {
+            "type": "array",
+            "prefixItems": [_describe(i, definitions) for i in inner],
+            "minItems": len(inner),
+        }
     if kind is float:
         return {"type": ["number", "null"]}
     if kind is bool:

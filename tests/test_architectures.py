@@ -1,0 +1,206 @@
+"""Architectures a user would bring: the account closes, the model is untouched, healthy ones are left in peace."""
+
+import math
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import fadeout
+import models
+
+transformers = pytest.importorskip("transformers")
+
+
+def seeded(make):
+    torch.manual_seed(0)
+    return make()
+
+
+def ids(rows=4, length=10, vocabulary=60):
+    return torch.randint(1, vocabulary, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+def images(size, channels=3, rows=4):
+    return torch.randn(rows, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def gpt2():
+    config = transformers.GPT2Config(n_layer=4, n_embd=32, n_head=4, vocab_size=60, bos_token_id=0, eos_token_id=0)
+    return transformers.GPT2LMHeadModel(config), {"input_ids": ids(), "labels": ids()}
+
+
+def llama():
+    config = transformers.LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=60,
+    )
+    return transformers.LlamaForCausalLM(config), {"input_ids": ids(), "labels": ids()}
+
+
+def bert():
+    config = transformers.BertConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, vocab_size=60, num_labels=3
+    )
+    model = transformers.BertForSequenceClassification(config)
+    return model, {"input_ids": ids(), "attention_mask": torch.ones(4, 10), "labels": torch.arange(4) % 3}
+
+
+def t5():
+    config = transformers.T5Config(
+        d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, vocab_size=60, decoder_start_token_id=0
+    )
+    return transformers.T5ForConditionalGeneration(config), {"input_ids": ids(), "labels": ids()}
+
+
+def vit():
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, image_size=16, patch_size=4,
+        num_labels=5,
+    )  # fmt: skip
+    return transformers.ViTForImageClassification(config), {"pixel_values": images(16), "labels": torch.arange(4)}
+
+
+def resnet50():
+    config = transformers.ResNetConfig(num_labels=5)
+    return transformers.ResNetForImageClassification(config), {"pixel_values": images(64), "labels": torch.arange(4)}
+
+
+def convnext():
+    config = transformers.ConvNextConfig(depths=[1, 1, 2, 1], hidden_sizes=[8, 16, 24, 32], num_labels=5)
+    return transformers.ConvNextForImageClassification(config), {"pixel_values": images(64), "labels": torch.arange(4)}
+
+
+def swin():
+    config = transformers.SwinConfig(
+        image_size=32, patch_size=2, embed_dim=16, depths=[1, 2], num_heads=[2, 4], window_size=4, num_labels=5
+    )
+    return transformers.SwinForImageClassification(config), {"pixel_values": images(32), "labels": torch.arange(4)}
+
+
+class Seq2Seq(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(60, 32)
+        self.body = nn.Transformer(32, 4, 2, 2, 64, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(32, 60)
+
+    def forward(self, source, target_ids):
+        return self.head(self.body(self.embed(source), self.embed(target_ids))).transpose(1, 2)
+
+
+def seq2seq():
+    return Seq2Seq(), (({"source": ids(), "target_ids": ids(length=6)}, ids(length=6)), F.cross_entropy)
+
+
+def of_case(make):
+    case = make()
+    return case.model, (case.batch, case.loss)
+
+
+FAMILIES = {
+    **{make.__name__: make for make in (gpt2, llama, bert, t5, vit, resnet50, convnext, swin, seq2seq)},
+    **{make.__name__: (lambda make=make: of_case(make)) for make in models.CASES},
+}
+
+
+def call(name):
+    model, batch = seeded(FAMILIES[name])
+    if isinstance(batch, dict):
+        return model, batch, {}
+    return model, batch[0], {"loss": batch[1]}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_account_closes_and_the_model_is_untouched(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the architecture's own
+        model, batch, options = call(name)
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        random = torch.get_rng_state()
+        exam = fadeout.examine(model, batch, **options, optimizer=torch.optim.AdamW(model.parameters(), lr=1e-3))
+    ledger = exam.ledger
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert ledger.closing_error < 1e-6
+    assert sum(gain for _, gain in ledger.by_kind) == pytest.approx(ledger.log_gain, abs=1e-9)
+    assert sum(stage.log_gain for stage in ledger.stages) == pytest.approx(ledger.log_gain, abs=1e-9)
+    assert exam.verdict == "flows", exam.sentence
+    assert math.isfinite(exam.decades)
+    assert not [u for u in ledger.unaccounted if "unknown kind" in u.why]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "vit", "swin"])
+def test_residual_streams_are_found_block_by_block(name):
+    model, batch, options = call(name)
+    blocks = fadeout.measure(model, batch, **options).blocks
+    layers = {"gpt2": 4, "llama": 4, "bert": 3, "vit": 3, "swin": 3}[name]
+    assert len(blocks.blocks) == 2 * layers
+
+
+@pytest.mark.parametrize("name", ["gpt2", "resnet50", "u_net", "dense_net"])
+def test_every_weight_norm_equals_the_gradient_asked_for_by_itself(name):
+    model, batch, options = call(name)
+    model.eval()
+    ledger = fadeout.measure(model, batch, **options)
+    measured = sorted(w.norm for w in ledger.weights)
+    keep = []
+    hooks = [
+        m.register_forward_hook(lambda m, a, out: keep.append(out))
+        for m in model.modules()
+        if isinstance(m, (nn.Linear, nn.Conv2d, nn.Embedding, transformers.pytorch_utils.Conv1D))
+    ]
+    loss = model(**batch).loss if isinstance(batch, dict) else options["loss"](model(batch[0]), batch[1])
+    for hook in hooks:
+        hook.remove()
+    direct = sorted(
+        math.log10(float(torch.autograd.grad(loss, out, retain_graph=True)[0].double().norm())) for out in keep
+    )
+    assert measured == pytest.approx(direct, abs=1e-5)
+
+
+def test_a_generator_step_sees_the_critic_as_part_of_the_way():
+    generator_step, critic_step = models.gan()
+    for case in (generator_step, critic_step):
+        exam = fadeout.examine(case.model, step=case.step)
+        assert exam.verdict == "flows", exam.sentence
+        assert exam.ledger.closing_error < 1e-6
+
+
+def test_a_gradient_penalty_needs_a_second_backward_and_gets_it():
+    case = models.gradient_penalty()
+    exam = fadeout.examine(case.model, step=case.step)
+    assert exam.verdict == "flows", exam.sentence
+    assert exam.ledger.closing_error < 1e-6
+
+
+def test_idle_experts_are_no_finding():
+    case = models.mixture_of_experts(experts=6, idle=3)
+    exam = fadeout.examine(case.model, case.batch, loss=case.loss)
+    assert exam.verdict == "flows"
+    assert any(not layer.reached for layer in exam.layers)
+
+
+def test_lora_on_a_frozen_model_ends_at_the_first_adapter():
+    class Lora(nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base = base.requires_grad_(False)
+            self.a, self.b = nn.Parameter(torch.randn(16, 2) * 0.1), nn.Parameter(torch.zeros(2, 16))
+
+        def forward(self, x):
+            return self.base(x) + x @ self.a @ self.b
+
+    torch.manual_seed(0)
+    body = nn.Sequential(Lora(nn.Linear(16, 16)), nn.Tanh(), Lora(nn.Linear(16, 16)), nn.Linear(16, 3))
+    exam = fadeout.examine(body, (torch.randn(9, 16), torch.arange(9) % 3), loss=F.cross_entropy)
+    assert exam.verdict != "vanishing"
+    assert not exam.findings
+    assert all(end.what == "weight" for end in exam.ledger.ends)
