@@ -159,7 +159,10 @@ def main() -> None:
         )
     print("\nCost per node at growing depth (MLP of width 16, batch 4):\n")
     for depth in (100, 1_000, 10_000):
-        model, x, y = mlp(depth, 16, nn.Tanh, 1.1), torch.randn(4, 64), torch.randint(0, 10, (4,))
+        model, x, y = mlp(depth, 16, nn.Tanh, 1.0), 0.01 * torch.randn(4, 64), torch.randint(0, 10, (4,))
+        for linear in model[:-1:2]:
+            nn.init.orthogonal_(linear.weight)  # keeps norms in float32's range at any depth: one pass
+            nn.init.zeros_(linear.bias)
         nodes = measure(model, (x, y), loss=F.cross_entropy).nodes
         a = time.process_time()
         for _ in range(max(1, 1000 // depth)):

@@ -152,6 +152,17 @@ def test_block_influence_is_one_minus_the_mean_cosine():
     model = nn.Sequential(nn.Linear(6, 6), Block(), Block(), nn.Linear(6, 3))
     blocks = fadeout.examine(model, (X, Y), loss=F.cross_entropy).effective_blocks.blocks
     h = model[0](X)
-    expected = 1 - F.cosine_similarity(h, model[1](h), dim=-1).mean()
+    expected = 1 - F.cosine_similarity(h, model[1](h), dim=-1).mean().detach()
     assert [b.path for b in blocks] == ["1", "2"]
     assert blocks[0].influence == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_sample_of_a_large_matrix_gives_the_update_ratio_within_a_percent():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 400), nn.Tanh(), nn.Linear(400, 300), nn.Tanh(), nn.Linear(300, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    grads = torch.autograd.grad(F.cross_entropy(model(X), Y), list(model.parameters()))
+    names = [n for n, _ in model.named_parameters()]
+    expected = twins.update_ratio(model, optimizer, dict(zip(names, grads, strict=True)))
+    rows = fadeout.examine(model, (X, Y), loss=F.cross_entropy, optimizer=optimizer).layers
+    assert rows[1].update_ratio == pytest.approx(expected["2.weight"], rel=0.01)

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 
 from fadeout.probe import kinds
-from fadeout.probe.graph import Graph, Slot
+from fadeout.probe.ends import Slot
+from fadeout.probe.graph import Graph
 from fadeout.probe.tape import Tape
 from fadeout.records import Block, EffectiveBlocks
 

@@ -7,7 +7,8 @@ only when an operation runs, so log10 J telescopes over every executed operation
 import math
 from dataclasses import dataclass
 
-from fadeout.probe.graph import Graph, Slot
+from fadeout.probe.ends import Slot
+from fadeout.probe.graph import Graph
 from fadeout.probe.tape import Tape
 
 

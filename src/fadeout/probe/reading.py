@@ -120,7 +120,11 @@ def _weights(first: Pass, optimizer: Optimizer | None) -> _Weights:
     ratios: dict[int, float] = {}
     notes: list[str] = []
     if optimizer is not None:
-        ratios, why = update_ratios(optimizer, [(p, gradients[id(p)]) for _, p in first.parameters if p.dim() >= 2])
+        ratios, why = update_ratios(
+            optimizer,
+            [(p, gradients[id(p)]) for _, p in first.parameters if p.dim() >= 2],
+            sizes=dict(zip(keys, values[::2], strict=True)),
+        )
         if why:
             notes.append(f"update ratios are incomplete: {why}")
     return _Weights(

@@ -2,8 +2,9 @@
 
 import math
 
+from fadeout.probe.ends import Slot
 from fadeout.probe.front import Front, Move
-from fadeout.probe.graph import Graph, Slot
+from fadeout.probe.graph import Graph
 from fadeout.probe.tape import Tape
 from fadeout.probe.trunk import Way
 from fadeout.records import Branch, Stage

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from fadeout.probe.graph import Graph, Slot
+from fadeout.probe.ends import Slot
+from fadeout.probe.graph import Graph
 from fadeout.probe.norms import inner, norm, read
 
 Watcher = Callable[[int, Any], None]

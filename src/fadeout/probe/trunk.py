@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from fadeout.probe.graph import Graph, Slot
+from fadeout.probe.ends import Slot
+from fadeout.probe.graph import Graph
 from fadeout.probe.tape import Tape
 from fadeout.records import Kind
 
