@@ -138,3 +138,67 @@ def test_a_wrong_call_is_one_clear_line_and_an_exit_code(net, arguments, code, w
 def test_version_and_help():
     assert fadeout("--version").stdout.startswith("fadeout 0")
     assert "examine" in fadeout("--help").stdout
+
+
+KEYS = {
+    "activation", "sigma_w", "sigma_b", "q", "chi", "xi_q", "xi_c", "phase", "trainable_depth", "decades", "stable",
+}  # fmt: skip
+
+
+def test_predict_prints_the_profile_of_an_initialisation():
+    options = ["--activation", "tanh", "--sigma-w", "1.5", "--sigma-b", "0.05", "--depth", "50"]
+    done = fadeout("predict", *options)
+    assert done.returncode == 0
+    assert "chaotic" in done.stdout
+    data = json.loads(fadeout("predict", *options, "--json").stdout)
+    assert data.keys() >= KEYS
+    assert data["phase"] == "chaotic"
+    assert data["q"] == pytest.approx(0.7984, abs=1e-3)
+    assert len(data["profile"]) == 50
+
+
+@pytest.mark.parametrize(("name", "sigma_w"), [("gelu", 1.40821), ("relu", 2**0.5), ("tanh", 1.0), ("softplus", None)])
+def test_predict_names_the_critical_point_or_says_there_is_none(name, sigma_w):
+    data = json.loads(fadeout("predict", "--activation", name, "--critical", "--json").stdout)
+    assert data.keys() >= KEYS | {"reason"}
+    if sigma_w is None:
+        assert data["sigma_w"] is None
+        assert "no critical point" in data["reason"]
+        assert data["nearest"]["stable"]
+    else:
+        assert data["sigma_w"] == pytest.approx(sigma_w, abs=1e-4)
+
+
+def test_predict_takes_an_activation_of_ones_own_and_a_model(net, tmp_path):
+    (tmp_path / "act.py").write_text("import torch\n\ndef bent(x):\n    return torch.where(x > 0.5, x, 0.1 * x)\n")
+    done = fadeout("predict", "--activation", f"{tmp_path}/act.py:bent", "--critical")
+    assert done.returncode == 0
+    assert "bent" in done.stdout
+    data = json.loads(fadeout("predict", f"{net}:sick", "--data", "digits", "--json").stdout)
+    assert data["decades"] == pytest.approx(-17, abs=0.5)
+    assert len(data["layers"]) == 21
+
+
+@pytest.mark.parametrize("suffix", ["svg", "json", "png", "html"])
+def test_predict_writes_the_phase_diagram(suffix, tmp_path):
+    path = tmp_path / f"d.{suffix}"
+    assert fadeout("predict", "--activation", "tanh", "--diagram", path).returncode == 0
+    assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "either a model"),
+        (["--activation", "nope"], "no activation 'nope'"),
+        (["--activation", "softmax"], "elementwise"),
+        (["--activation", "tanh", "--sigma-w", "-1"], "sigma_w must be"),
+        (["--activation", "tanh", "--sigma-b", "-1"], "sigma_b must be"),
+        (["--activation", "tanh", "--depth", "1"], "at least two layers"),
+        (["--activation", "tanh", "--diagram", "x.pdf"], "end it in"),
+    ],
+)
+def test_a_wrong_prediction_is_one_clear_line(arguments, words):
+    done = fadeout("predict", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr

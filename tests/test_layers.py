@@ -15,7 +15,7 @@ LAYERS = (
     "lab adapters",
     "live",
     "trials",
-    "examine report target data",
+    "examine report outlook target data",
     "render store",
     "forecast counterfactual",
     "rules treatments init probe",
@@ -82,7 +82,7 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_public_names_are_pinned():
     assert set(fadeout.__all__) == {
         "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "compare", "diagnose",
-        "examine", "load", "measure", "report", "save",
+        "examine", "load", "measure", "predict", "report", "save",
     }  # fmt: skip
     assert len(fadeout.__all__) <= 30
     for name in fadeout.__all__:

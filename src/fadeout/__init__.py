@@ -11,6 +11,7 @@ from fadeout.version import VERSION as __version__
 if TYPE_CHECKING:
     from fadeout.errors import FadeoutError, ModelError
     from fadeout.examine import examine
+    from fadeout.forecast import predict
     from fadeout.probe.measure import measure
     from fadeout.records import Exam, Finding, Ledger
     from fadeout.report import compare, report
@@ -28,13 +29,14 @@ _NAMES = {
     "examine": "fadeout.examine",
     "load": "fadeout.store",
     "measure": "fadeout.probe.measure",
+    "predict": "fadeout.forecast",
     "report": "fadeout.report",
     "save": "fadeout.store",
 }
 
 __all__ = [
-    "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "compare", "diagnose", "examine",
-    "load", "measure", "report", "save",
+    "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "compare", "diagnose",
+    "examine", "load", "measure", "predict", "report", "save",
 ]  # fmt: skip
 
 

@@ -98,6 +98,51 @@ def examine(
 
 
 @app.command()
+def predict(
+    target: Annotated[str, typer.Argument(help="a model: package.module:factory or file.py:factory")] = "",
+    activation: Annotated[str, typer.Option(help="an activation instead: a torch name, or file.py:function")] = "",
+    sigma_w: Annotated[float, typer.Option(help="weights are N(0, sigma_w^2 / fan_in)")] = 1.0,
+    sigma_b: Annotated[float | None, typer.Option(help="biases are N(0, sigma_b^2); 0 where not given")] = None,
+    depth: Annotated[int, typer.Option(help="layers of the profile")] = 20,
+    width: Annotated[int, typer.Option(help="units a layer, for the band of finite width; 0: infinite", min=0)] = 0,
+    critical: Annotated[bool, typer.Option("--critical", help="the initialisation at the edge of chaos")] = False,
+    diagram: Annotated[Path | None, typer.Option(help="write the phase diagram: .html, .svg, .png or .json")] = None,
+    data: Annotated[str, typer.Option(help="for a model: digits or random (with --shape)")] = "",
+    shape: Annotated[str, typer.Option(help="for a model: shape of one random sample")] = "",
+    tokens: Annotated[int, typer.Option(help="for a model: random token ids below this number", min=0)] = 0,
+    batch: Annotated[int, typer.Option(help="rows of the batch", min=1)] = 256,
+    seed: Annotated[int, typer.Option(help="seed of the factory and of random input")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of the report")] = False,
+) -> None:
+    """Theory before training: of an activation and its initialisation, or of a model."""
+    from rich.console import Console
+
+    from fadeout.render import theory as shown
+    from fadeout.store.contract import json_text
+
+    if bool(target) == bool(activation):
+        raise FadeoutError("predict: give either a model (file.py:factory) or --activation tanh")
+    if target:
+        forecast = _forecast(target, data, shape, tokens, batch, seed)
+        typer.echo(json_text(forecast)) if as_json else Console().print(shown.forecast_table(forecast))
+        return
+    from fadeout import outlook as theory
+    from fadeout.target import load_object
+
+    phi = load_object(activation, verb="predict") if ":" in activation else theory.activation_named(activation)
+    name = activation.rpartition(":")[2].lower() if ":" in activation else activation.lower()
+    if diagram is not None:
+        shown.write_diagram(theory.diagram(phi, name=name), diagram, point=(sigma_w, sigma_b or 0.0))
+        typer.echo(f"wrote {diagram}", err=as_json)
+    if critical:
+        found = theory.critical_outlook(phi, name=name, sigma_b=sigma_b)
+        typer.echo(json_text(found)) if as_json else Console().print(shown.critical_words(found))
+        return
+    found = theory.outlook(phi, name=name, sigma_w=sigma_w, sigma_b=sigma_b or 0.0, depth=depth, width=width or None)
+    typer.echo(json_text(found)) if as_json else Console().print(shown.profile(found))
+
+
+@app.command()
 def compare(
     first: Annotated[str, typer.Argument(help="a saved exam (.json)")],
     second: Annotated[str, typer.Argument(help="another one")],
@@ -176,6 +221,17 @@ def _run(
     if optimizer:
         used = _optimizer(optimizer, target, lr)
     return run(target.model, batch, loss=chosen, optimizer=used, within=within or None)
+
+
+def _forecast(spec: str, data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:
+    import torch
+
+    from fadeout.forecast import predict as run
+    from fadeout.target import make
+
+    torch.manual_seed(seed)
+    target = make(spec, verb="predict")
+    return run(target.model, _batch(target, data, shape, tokens, rows, seed))
 
 
 def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:

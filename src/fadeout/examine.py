@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.forecast import predict_from
 from fadeout.probe.reading import take_reading
 from fadeout.records import Environment, Exam
 from fadeout.rules import diagnose, sentence, verdict
@@ -50,7 +51,7 @@ def examine(
         ModelError: If the model raises; the original stands in `__cause__`.
     """
     begun = time.perf_counter()
-    reading, seen, notes = take_reading(
+    reading, sketch, seen, notes = take_reading(
         model,
         batch,
         loss=loss,
@@ -74,7 +75,7 @@ def examine(
         effective_blocks=reading.ledger.blocks,
         ledger=reading.ledger,
         layers=reading.layers,
-        forecast=None,
+        forecast=predict_from(sketch, reading.ledger),
         findings=findings,
         environment=Environment(
             fadeout=VERSION,

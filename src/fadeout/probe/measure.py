@@ -83,11 +83,13 @@ def observe(
     autocast: torch.dtype | bool | None,
     verb: str,
     observer: Observer | None = None,
+    influence: Callable[[int, int], float] | None = None,
     finish: Callable[[Pass, Guard, Subject, Closure], None] | None = None,
 ) -> Observed:
     """Measure, with an observer on the first pass and more passes where norms leave float32.
 
     Args:
+        influence: Gives blocks their influence, where the observer saw it.
         finish: Called with the first pass while the guard still holds the model.
     """
     about = subject(model, batch, loss=loss, step=step, within=within, verb=verb)
@@ -120,7 +122,7 @@ def observe(
         best.front,
         floor=best.floor,
         unseen=unseen,
-        influence=getattr(observer, "influence", lambda i, s: float("nan")),
+        influence=influence or (lambda addition, stream: float("nan")),
     )
     return Observed(ledger, first, best, about, call)
 

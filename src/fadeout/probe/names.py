@@ -95,7 +95,8 @@ class Names(TorchFunctionMode):
         for path, module in modules:
             full = f"{prefix}.{path}" if prefix and path else prefix or path
             self._paths.setdefault(id(module), full)
-            self._classes.setdefault(id(module), type(module).__name__)
+            # only a module without parts speaks for its operations: a PreNormBlock is no norm
+            self._classes.setdefault(id(module), "" if module._modules else type(module).__name__)
 
     def __enter__(self) -> Self:
         self._handles = [

@@ -53,6 +53,23 @@ class Observer:
         return {}
 
 
+class Several(Observer):
+    """Several observers of one pass."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self.observers = observers
+
+    def forward(self, names: Names) -> None:
+        for observer in self.observers:
+            observer.forward(names)
+
+    def graph(self, graph: Graph) -> dict[int, Watcher]:
+        found: dict[int, Watcher] = {}
+        for observer in self.observers:
+            found.update(observer.graph(graph))
+        return found
+
+
 @dataclass(slots=True)
 class Subject:
     """What is examined: the user's model without wrappers, and where inside it."""

@@ -13,9 +13,10 @@ from fadeout.probe.batch import Closure
 from fadeout.probe.guard import Guard
 from fadeout.probe.measure import Observed, observe
 from fadeout.probe.norms import norm, read
-from fadeout.probe.passes import Pass, Subject, take
+from fadeout.probe.passes import Pass, Several, Subject, take
 from fadeout.probe.precision import Hunt, underflow
 from fadeout.probe.profile import effective_depth, straight_line
+from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.probe.units import Slope, Units
 from fadeout.probe.updates import update_ratios
 from fadeout.records import Layer, NotFinite, Reading
@@ -45,16 +46,17 @@ def take_reading(
     within: str | None,
     autocast: torch.dtype | bool | None,
     verb: str,
-) -> tuple[Reading, Observed, list[str]]:
+) -> tuple[Reading, Sketch, Observed, list[str]]:
     """Measure one step wholly.
 
     Returns:
-        The reading, the measurement it rests on, and notes for the reader.
+        The reading, a sketch for theory, the measurement both rest on, and notes for the reader.
     """
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
     gathered: list[_Weights] = []
     units = Units()
+    sketcher = Sketcher()
 
     def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
         gathered.append(_weights(first, optimizer))
@@ -72,7 +74,8 @@ def take_reading(
         within=within,
         autocast=autocast,
         verb=verb,
-        observer=units,
+        observer=Several(units, sketcher),
+        influence=units.influence,
         finish=finish,
     )
     weights = gathered[0]
@@ -96,7 +99,8 @@ def take_reading(
         loss=seen.first.loss,
         optimizer=type(optimizer).__name__ if optimizer is not None else "",
     )
-    return reading, seen, notes
+    assert sketcher.sketch is not None
+    return reading, sketcher.sketch, seen, notes
 
 
 def _not_finite(done: Pass) -> bool:

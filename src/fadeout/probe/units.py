@@ -75,7 +75,7 @@ class Units(Observer):
         if node is None or out.layout != torch.strided or out.is_nested:
             return
         if function in _APPLIES:
-            self.rms[node] = _output(out)
+            self.rms[node] = output_of(out)
         elif function in _ADDS and len(args) >= 2 and out.dim() >= 2:
             left, right = args[0], args[1]
             if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape == out.shape:
@@ -90,7 +90,7 @@ class Units(Observer):
         if any(p is not None and p.dim() >= 2 for p in module._parameters.values()):
             first = next((t for t in tensors(out) if t.is_floating_point()), None)
             if first is not None:
-                self.by_module[path] = _output(first)
+                self.by_module[path] = output_of(first)
 
     # ---- between forward and backward
 
@@ -230,7 +230,7 @@ class _Recomputing(TorchFunctionMode):
 
 
 @torch.no_grad()
-def _output(out: Tensor) -> tuple[Tensor, Tensor, int]:
+def output_of(out: Tensor) -> tuple[Tensor, Tensor, int]:
     """(norm of z, share of its energy between samples, elements); samples run along dimension 0."""
     z = out.detach()
     if z.layout != torch.strided or z.is_nested:

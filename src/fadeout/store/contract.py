@@ -43,7 +43,12 @@ def from_dict(data: dict[str, Any]) -> Exam:
 
 def to_json(exam: Exam, *, indent: int | None = 2) -> str:
     """Strict JSON text.  Infinities are written -1e999, a number that every parser reads as -inf."""
-    text = json.dumps(_tokens(to_dict(exam)), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json_text(to_dict(exam), indent=indent)
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """Strict JSON text of records, dicts, lists, strings and numbers; see `to_json`."""
+    text = json.dumps(_tokens(_plain(value)), indent=indent, ensure_ascii=False, allow_nan=False)
     return text.replace('"\\u0001-inf"', "-1e999").replace('"\\u0001inf"', "1e999")
 
 
@@ -73,6 +78,8 @@ def _plain(value: Any) -> Any:
         }
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, float) and math.isnan(value):
         return None
     return value
