@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench schema clean
+.PHONY: demo test lint bench pictures schema clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -27,6 +27,9 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/cost.py
+
+pictures: .venv/installed
+	$(BIN)/python docs/pictures.py
 
 schema: .venv/installed
 	$(BIN)/python -m fadeout.store.schema

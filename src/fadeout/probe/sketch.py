@@ -136,8 +136,8 @@ class Sketcher(Observer):
                 means.append((slot, count))
                 scalars += numbers
         values = read([s.double() for s in scalars])
-        for (part, name, count), value in zip(waiting, values, strict=False):
-            setattr(part, name, value**2 / count)
+        for (part, name, divisor), value in zip(waiting, values, strict=False):
+            setattr(part, name, value**2 / divisor)
         for n, (slot, count) in enumerate(means):
             size, differs = values[len(waiting) + 2 * n : len(waiting) + 2 * n + 2]
             ends[slot] = (size**2 / count, differs)

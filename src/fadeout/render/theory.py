@@ -153,7 +153,7 @@ def write_diagram(found: dict[str, Any], path: Path, *, point: tuple[float, floa
         if path.suffix == ".json":
             path.write_text(json.dumps(found, allow_nan=True), encoding="utf-8")
         elif path.suffix == ".png":
-            path.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+            path.write_bytes(vl_convert.vegalite_to_png(spec))
         elif path.suffix == ".svg":
             path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
         else:
