@@ -26,7 +26,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/cost.py --page docs/cost.md
 
 pictures: .venv/installed
 	$(BIN)/python docs/pictures.py

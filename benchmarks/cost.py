@@ -9,9 +9,14 @@ the peak of live tensor bytes by torch's own profiler, in a separate run.
 """
 
 import argparse
+import contextlib
+import io
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import IO
 
 import torch
 import torch.nn.functional as F
@@ -129,12 +134,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--page", type=Path, help="write the table there as well")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, one thread, median of {options.runs} pairs\n")
+    page = io.StringIO()
+    with contextlib.redirect_stdout(Tee(sys.stdout, page)):
+        table(options.quick, options.runs)
+    if options.page:
+        head = "# What a measurement costs\n\nMade by `make bench` (`python benchmarks/cost.py`).\n\n"
+        options.page.write_text(head + page.getvalue())
+
+
+class Tee(io.TextIOBase):
+    """Writes to several places at once."""
+
+    def __init__(self, *places: IO[str]) -> None:
+        self.places = places
+
+    def write(self, text: str) -> int:
+        for place in self.places:
+            place.write(text)
+            place.flush()
+        return len(text)
+
+
+def table(quick: bool, runs: int) -> None:
+    print(f"torch {torch.__version__}, one thread, median of {runs} pairs\n")
     print("| network | plain | nodes | measure | us a node | measure, peak memory | examine |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for name, (model, batch) in networks(options.quick).items():
+    for name, (model, batch) in networks(quick).items():
         parameters = list(model.parameters())
         x, y = batch
         optimizer = torch.optim.Adam(parameters)
@@ -149,9 +177,9 @@ def main() -> None:
             return fadeout.examine(model, batch, loss=F.cross_entropy, optimizer=optimizer)
 
         nodes = measure(model, batch, loss=F.cross_entropy).nodes
-        base, ratio, extra = paired(plain, measured, options.runs)
+        base, ratio, extra = paired(plain, measured, runs)
         memory = peak(measured) / peak(plain)
-        whole = f"x{paired(plain, examined, options.runs)[1]:.2f}" if hasattr(fadeout, "examine") else "-"
+        whole = f"x{paired(plain, examined, runs)[1]:.2f}" if hasattr(fadeout, "examine") else "-"
         print(
             f"| {name} | {base * 1e3:.0f} ms | {nodes} | x{ratio:.2f} | {extra / nodes * 1e6:.0f} "
             f"| x{memory:.2f} | {whole} |",
@@ -164,10 +192,13 @@ def main() -> None:
             nn.init.orthogonal_(linear.weight)  # keeps norms in float32's range at any depth: one pass
             nn.init.zeros_(linear.bias)
         nodes = measure(model, (x, y), loss=F.cross_entropy).nodes
-        a = time.process_time()
-        for _ in range(max(1, 1000 // depth)):
-            measure(model, (x, y), loss=F.cross_entropy)
-        print(f"- {depth} layers: {(time.process_time() - a) / max(1, 1000 // depth) / nodes * 1e6:.0f} us a node")
+        parameters = list(model.parameters())
+        base, _, extra = paired(
+            lambda m=model, x=x, y=y, p=parameters: torch.autograd.grad(F.cross_entropy(m(x), y), p),
+            lambda m=model, x=x, y=y: measure(m, (x, y), loss=F.cross_entropy),
+            max(3, 2000 // depth),
+        )
+        print(f"- {depth:,} layers: {extra / nodes * 1e6:.0f} us a node beyond the plain {base / nodes * 1e6:.0f} us")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def effective_blocks(
             continue
         counted.add(key)
         shares = tape.shares.get(slot, {})
-        share = math.fsum(shares[f] for f in branch if f in shares)
+        share = sum(shares[f] for f in branch if f in shares)
         found.append(Block(path=graph.path[i], share=share, influence=influence(i, stream), line=lines[i]))
     if not found:
         return None

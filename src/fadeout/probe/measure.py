@@ -107,6 +107,11 @@ def observe(
             if needs_more_range(best) and (wide := double_copy(about)) is not None:
                 guard.rewind()
                 best = _in_double(wide, call, best, verb)
+        ledger = _ledger(best, influence)
+    return Observed(ledger, first, best, about, call)
+
+
+def _ledger(best: Pass, influence: Callable[[int, int], float] | None) -> Ledger:
     unseen = lost_below(best, 10.0 ** (best.floor + UNSURE) * best.tape.scale)
     if unseen:
         best.graph.unaccounted.append(
@@ -116,7 +121,7 @@ def observe(
                 why=f"the gradient falls below 1e{best.floor:.0f}, where nothing can be told from zero",
             )
         )
-    ledger = read_ledger(
+    return read_ledger(
         best.graph,
         best.tape,
         best.front,
@@ -124,7 +129,6 @@ def observe(
         unseen=unseen,
         influence=influence or (lambda addition, stream: float("nan")),
     )
-    return Observed(ledger, first, best, about, call)
 
 
 def _in_double(about: Subject, call: Closure, narrow: Pass, verb: str) -> Pass:

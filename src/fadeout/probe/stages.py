@@ -48,7 +48,7 @@ def stages(graph: Graph, tape: Tape, front: Front, way: Way, lines: list[str]) -
 def _sum(part: list[Move]) -> float:
     if any(move.own == -math.inf or move.merge == -math.inf for move in part):
         return -math.inf
-    return math.fsum(move.own + move.merge for move in part)
+    return sum(move.own + move.merge for move in part)
 
 
 def _boundaries(graph: Graph, moves: list[Move]) -> list[int]:
