@@ -25,6 +25,7 @@ def examine(
     optimizer: Optimizer | None = None,
     within: str | None = None,
     autocast: torch.dtype | bool | None = None,
+    reach: int = 0,
 ) -> Exam:
     """One instrumented forward and backward of a network on a real batch, and what it means.
 
@@ -41,6 +42,8 @@ def examine(
         optimizer: The one in use; gives the update ratio its next step would make.
         within: Dotted path of a module: examine the part under it.
         autocast: A dtype, or True for the device's default, to run the forward under.
+        reach: Output positions to sample for the reach map across tokens (one more backward
+            each); 0 for none.
 
     Returns:
         An immutable `Exam`.
@@ -59,6 +62,7 @@ def examine(
         optimizer=optimizer,
         within=within,
         autocast=autocast,
+        reach=reach,
         verb="examine",
     )
     findings = diagnose(reading)
@@ -93,6 +97,7 @@ def examine(
             loss=reading.loss,
             notes=tuple(notes),
         ),
+        tokens=reading.tokens,
     )
 
 

@@ -373,6 +373,32 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenProfile:
+    """One attention, or the reach map of the whole model, across tokens.
+
+    Attributes:
+        path: Module of the attention; for the reach map, of what holds the positions.
+        positions: Output positions whose reach was measured; empty for an attention.
+        reach: [sampled position][input position]: log10 norm of the gradient of a fixed random
+            projection of the output there; -inf where nothing is reached.
+        distance_curve: Mean reach at each distance back, relative to distance 0, decades.
+        rank_collapse: Distance of the stream from its token mean after the attention's addition,
+            over its size: 1 tokens apart, 0 all alike.
+        live_rows: Share of the softmax's rows whose gradient exceeds a thousandth of what even
+            attention would pass.
+        entropy: Mean entropy of the rows over the largest possible, 0 to 1.
+    """
+
+    path: str
+    positions: tuple[int, ...]
+    reach: tuple[tuple[float, ...], ...]
+    distance_curve: tuple[float, ...]
+    rank_collapse: float
+    live_rows: float
+    entropy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Everything measured in one step: what rules read.
 
@@ -399,6 +425,7 @@ class Reading:
     origin: Origin | None
     loss: float
     optimizer: str
+    tokens: tuple[TokenProfile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -443,7 +470,7 @@ class Exam:
     findings: tuple[Finding, ...]
     environment: Environment
     time: tuple[object, ...] = field(default=())
-    tokens: tuple[object, ...] = field(default=())
+    tokens: tuple[TokenProfile, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract, schema `fadeout.exam/1`: plain dicts, lists, strings and numbers."""

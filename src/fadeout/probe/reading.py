@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.probe.attention import Attention
 from fadeout.probe.batch import Closure
 from fadeout.probe.guard import Guard
 from fadeout.probe.measure import Observed, observe
@@ -17,9 +18,10 @@ from fadeout.probe.passes import Pass, Several, Subject, take
 from fadeout.probe.precision import Hunt, underflow
 from fadeout.probe.profile import effective_depth, straight_line
 from fadeout.probe.sketch import Sketch, Sketcher
+from fadeout.probe.tokens import reach_map
 from fadeout.probe.units import Slope, Units
 from fadeout.probe.updates import update_ratios
-from fadeout.records import Layer, NotFinite, Reading
+from fadeout.records import Layer, NotFinite, Reading, TokenProfile
 
 FINE = NotFinite()
 
@@ -45,6 +47,7 @@ def take_reading(
     optimizer: Optimizer | None,
     within: str | None,
     autocast: torch.dtype | bool | None,
+    reach: int,
     verb: str,
 ) -> tuple[Reading, Sketch, Observed, list[str]]:
     """Measure one step wholly.
@@ -54,9 +57,13 @@ def take_reading(
     """
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    if reach < 0:
+        raise ValueError(f"{verb}: reach= counts output positions to sample, >= 0; got {reach}")
     gathered: list[_Weights] = []
+    maps: list[TokenProfile] = []
     units = Units()
     sketcher = Sketcher()
+    attention = Attention()
 
     def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
         gathered.append(_weights(first, optimizer))
@@ -65,6 +72,9 @@ def take_reading(
             guard.rewind()
             take(about, call, guard, verb=verb, autocast=autocast, observer=hunt)
             gathered[0].hunt = hunt
+        if reach:
+            guard.rewind()
+            maps.append(reach_map(about, call, guard, positions=reach, verb=verb))
 
     seen = observe(
         model,
@@ -74,7 +84,7 @@ def take_reading(
         within=within,
         autocast=autocast,
         verb=verb,
-        observer=Several(units, sketcher),
+        observer=Several(units, sketcher, attention),
         influence=units.influence,
         finish=finish,
     )
@@ -98,6 +108,7 @@ def take_reading(
         origin=weights.hunt.origin if weights.hunt is not None else None,
         loss=seen.first.loss,
         optimizer=type(optimizer).__name__ if optimizer is not None else "",
+        tokens=(*maps, *attention.profiles()),
     )
     assert sketcher.sketch is not None
     return reading, sketcher.sketch, seen, notes
