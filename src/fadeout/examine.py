@@ -97,6 +97,7 @@ def examine(
             loss=reading.loss,
             notes=tuple(notes),
         ),
+        time=reading.time,
         tokens=reading.tokens,
     )
 

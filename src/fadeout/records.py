@@ -6,7 +6,7 @@ loss towards the data where they hold operations, and from the data towards the 
 they hold layers.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["weight", "slope", "norm", "skip", "mix", "loss", "other"]
@@ -373,6 +373,51 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpan:
+    """Tokens until a gate or linear recurrence has lost one decade, read off its parameters.
+
+    Attributes:
+        median: Over heads or units; inf where it never forgets.
+        slowest: Of the slowest head or unit that forgets at all.
+        family: The recurrence as its paper calls it.
+        heads: Heads or units counted; `stuck` of them never move.
+    """
+
+    median: float
+    slowest: float
+    family: str
+    heads: int
+    stuck: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeProfile:
+    """One recurrent layer and direction along time; lags count steps back from the last one.
+
+    Attributes:
+        path: Module, with torch's suffix of layer and direction ("rnn.l0", "rnn.l1_reverse").
+        horizon: Steps back until the joint (h, c) gradient of the last valid step's loss has
+            lost one decade; inf if it never does; nan where only parameters were read.
+        steps: Length of the longest sequence; 0 where only parameters were read.
+        log_gain: Decades from lag 0 to each lag.
+        paths: (name, share of the gradient at each lag): "cell" by the product of the forget
+            gates alone, "hidden" through the recurrent weight, "above" through the layer above.
+        gates: (name, mean openness 0 to 1, mean slope).
+        source: "loss", or "noise" where the loss does not read the last step.
+        gate_horizon: What the parameters alone say.
+    """
+
+    path: str
+    horizon: float
+    steps: int
+    log_gain: tuple[float, ...]
+    paths: tuple[tuple[str, tuple[float, ...]], ...]
+    gates: tuple[tuple[str, float, float], ...]
+    source: str
+    gate_horizon: GateSpan | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenProfile:
     """One attention, or the reach map of the whole model, across tokens.
 
@@ -425,6 +470,7 @@ class Reading:
     origin: Origin | None
     loss: float
     optimizer: str
+    time: tuple[TimeProfile, ...] = ()
     tokens: tuple[TokenProfile, ...] = ()
 
 
@@ -469,7 +515,7 @@ class Exam:
     forecast: Forecast | None
     findings: tuple[Finding, ...]
     environment: Environment
-    time: tuple[object, ...] = field(default=())
+    time: tuple[TimeProfile, ...] = ()
     tokens: tuple[TokenProfile, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fadeout.probe.tape import Watcher
 from fadeout.records import TokenProfile
 
 LIVE = 1e-3  # of the row's gradient under even attention: FRONTIER F3's rule, made scale-free
-ROWS = 1 << 12  # rows of one attention that are looked at
+ROWS = 1 << 10  # rows of one attention that are looked at
 
 
 class Attention(Observer):
@@ -38,7 +38,7 @@ class Attention(Observer):
         if out.shape[1] > 1 and out.is_floating_point() and out.layout == torch.strided and not out.is_nested:
             self._spread[node] = _collapse(out.detach())
 
-    def leave(self, module: nn.Module, path: str, out: Any) -> None:
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """Modules say nothing that their operations do not."""
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:

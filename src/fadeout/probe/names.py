@@ -38,7 +38,7 @@ class Listener(Protocol):
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None: ...
 
-    def leave(self, module: nn.Module, path: str, out: Any) -> None: ...
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None: ...
 
 
 def _argument_names(module: nn.Module) -> list[str]:
@@ -77,6 +77,7 @@ class Names(TorchFunctionMode):
         self.double = double
         self.clone_inputs = clone_inputs
         self.listeners: list[Listener] = []
+        self.enterers: list[Callable[[nn.Module], None]] = []
         self.of: dict[Node, _Origin] = {}
         self.inputs: list[tuple[str, Tensor]] = []
         self.outputs: list[Tensor] = []
@@ -146,6 +147,8 @@ class Names(TorchFunctionMode):
             self._add_paths(outside, type(module).__name__)
             self.guard.add(m for _, m in outside)
             path = self._paths[id(module)]
+        for enter in self.enterers:
+            enter(module)
         hooked = module is self.watched and self._root_hooked
         if not self.stack and not hooked and self.track_inputs:
             args = self._substitute(args, path)
@@ -168,7 +171,7 @@ class Names(TorchFunctionMode):
         )
         return found, {**self._substitute(rest, ""), **kept}
 
-    def _leave_module(self, module: nn.Module, args: Any, out: Any) -> None:
+    def _leave_module(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         path = self._paths.get(id(module), "")
         while self.stack:
             top, _ = self.stack.pop()
@@ -183,7 +186,7 @@ class Names(TorchFunctionMode):
                 if module is self.watched:
                     self.outputs.append(tensor)
         for listener in self.listeners:
-            listener.leave(module, path, out)
+            listener.leave(module, path, args, out)
 
     # ---- inputs
 

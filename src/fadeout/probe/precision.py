@@ -77,7 +77,7 @@ class Hunt(Observer):
                 where="input" if dirty else ("forward" if names.stack else "loss"),
             )
 
-    def leave(self, module: nn.Module, path: str, out: Any) -> None:
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         first = next((t for t in tensors(out) if t.is_floating_point() and t.layout == torch.strided), None)
         if first is not None:
             self.activation[path] = (~torch.isfinite(first.detach())).sum()

@@ -17,11 +17,12 @@ from fadeout.probe.norms import norm, read
 from fadeout.probe.passes import Pass, Several, Subject, take
 from fadeout.probe.precision import Hunt, underflow
 from fadeout.probe.profile import effective_depth, straight_line
+from fadeout.probe.recurrent.watch import Recurrence
 from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.probe.tokens import reach_map
 from fadeout.probe.units import Slope, Units
 from fadeout.probe.updates import update_ratios
-from fadeout.records import Layer, NotFinite, Reading, TokenProfile
+from fadeout.records import Layer, NotFinite, Reading, TimeProfile, TokenProfile
 
 FINE = NotFinite()
 
@@ -64,6 +65,8 @@ def take_reading(
     units = Units()
     sketcher = Sketcher()
     attention = Attention()
+    recurrence = Recurrence()
+    time: list[TimeProfile] = []
 
     def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
         gathered.append(_weights(first, optimizer))
@@ -72,6 +75,8 @@ def take_reading(
             guard.rewind()
             take(about, call, guard, verb=verb, autocast=autocast, observer=hunt)
             gathered[0].hunt = hunt
+        else:
+            time.extend(recurrence.profiles())
         if reach:
             guard.rewind()
             maps.append(reach_map(about, call, guard, positions=reach, verb=verb))
@@ -84,7 +89,7 @@ def take_reading(
         within=within,
         autocast=autocast,
         verb=verb,
-        observer=Several(units, sketcher, attention),
+        observer=Several(units, sketcher, attention, recurrence),
         influence=units.influence,
         finish=finish,
     )
@@ -93,7 +98,7 @@ def take_reading(
     ran = [layer for layer in layers if layer.ran]
     rows = tuple(layer.row for layer in layers)
     ledger = seen.ledger
-    notes = [*seen.subject.notes, *seen.closure.notes, *weights.notes]
+    notes = [*seen.subject.notes, *seen.closure.notes, *weights.notes, *recurrence.notes]
     if units.checkpointed:
         notes.append("checkpointed activations: slopes not measured, they would run the forward again")
     reading = Reading(
@@ -108,6 +113,7 @@ def take_reading(
         origin=weights.hunt.origin if weights.hunt is not None else None,
         loss=seen.first.loss,
         optimizer=type(optimizer).__name__ if optimizer is not None else "",
+        time=tuple(time),
         tokens=(*maps, *attention.profiles()),
     )
     assert sketcher.sketch is not None

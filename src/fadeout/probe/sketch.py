@@ -94,7 +94,7 @@ class Sketcher(Observer):
             shapes = tuple(a.shape for a in args[:3] if isinstance(a, Tensor) and not a.is_nested)
             self._calls[node] = (shapes, out.shape, {})
 
-    def leave(self, module: nn.Module, path: str, out: Any) -> None:
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """Modules say nothing that their operations do not."""
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:

@@ -26,7 +26,7 @@ class _Shapes:
         if node is not None and kinds.is_embedding(node.name()) and out.dim() == 3 and out.shape[0] > 0:
             self.embeddings.append((node, out.shape[1], path))
 
-    def leave(self, module: nn.Module, path: str, out: Any) -> None:
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """Modules say nothing that their operations do not."""
 
 

@@ -83,7 +83,7 @@ class Units(Observer):
         elif kinds.is_elementwise_slope(node.name()):
             self.shapes[node] = (out.shape, out.dtype, out.device)
 
-    def leave(self, module: nn.Module, path: str, out: Any) -> None:
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """One module returned: its first output stands for layers whose weights act unseen."""
         if path in self.by_module or isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding)):
             return

@@ -20,14 +20,36 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
     first = findings[0] if findings else None
     if word == "flows":
         text = f"The gradient flows: {_signed(ledger.decades)} decades from the last weight layer to the first."
-        return text + _blocks(ledger.blocks)
+        return text + _blocks(ledger.blocks) + memory_words(reading)
     if word == "undetermined":
         return "Undetermined: " + _why_unknown(reading)
     assert first is not None
     text = f"{word.replace('_', ' ').upper()}: {first.claim}."
     if word in ("vanishing", "severed", "exploding"):
         text += depth_words(reading)
-    return text
+    return text + memory_words(reading)
+
+
+def memory_words(reading: Reading) -> str:
+    """'rnn remembers 11 of 200 steps.', and gates that forget within a token."""
+    parts = []
+    measured = [row for row in reading.time if row.steps > 1 and not math.isnan(row.horizon)]
+    if measured:
+        best = max(measured, key=lambda row: row.horizon)
+        if best.horizon < best.steps - 1:
+            parts.append(f" {best.path} remembers {best.horizon:.0f} of {best.steps:,} steps.")
+        else:
+            parts.append(f" {best.path} remembers all {best.steps:,} steps.")
+    hasty = [r for r in reading.time if r.gate_horizon is not None and r.gate_horizon.median < 1.0]
+    if hasty:
+        worst = min(hasty, key=lambda r: r.gate_horizon.median if r.gate_horizon else math.inf)
+        span = worst.gate_horizon
+        assert span is not None
+        parts.append(
+            f" {len(hasty)} recurrence{'s forget' if len(hasty) > 1 else ' forgets'} a decade within a token "
+            f"({worst.path}: {span.median:.2g}, slowest head {span.slowest:.2g})."
+        )
+    return "".join(parts)
 
 
 def depth_words(reading: Reading) -> str:

@@ -13,7 +13,7 @@ from fadeout.records import Exam
 
 SCHEMA = "fadeout.exam/1"
 _RENAMED = {("Stage", "start"): "from"}
-_PAIRS = "by_kind"  # tuples of (kind, decades) are objects in JSON
+_PAIRS = ("by_kind", "paths")  # tuples of (name, value) are objects in JSON
 
 
 def to_dict(exam: Exam) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
         name = type(value).__name__
         return {
             _RENAMED.get((name, f.name), f.name): _pairs(getattr(value, f.name))
-            if f.name == _PAIRS
+            if f.name in _PAIRS
             else _plain(getattr(value, f.name))
             for f in dataclasses.fields(value)
         }
@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _pairs(pairs: tuple[tuple[str, float], ...]) -> dict[str, Any]:
+def _pairs(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     return {kind: _plain(gain) for kind, gain in pairs}
 
 
@@ -111,8 +111,9 @@ def _build(kind: Any, data: Any) -> Any:
                 if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING:
                     continue
                 raise KeyError(f"{kind.__name__}.{key}")
-            if f.name == _PAIRS:
-                values[f.name] = tuple((k, _build(float, v)) for k, v in data[key].items())
+            if f.name in _PAIRS:
+                inner = typing.get_args(typing.get_args(hints[f.name])[0])[1]
+                values[f.name] = tuple((k, _build(inner, v)) for k, v in data[key].items())
             else:
                 values[f.name] = _build(hints[f.name], data[key])
         return kind(**values)
@@ -158,7 +159,7 @@ def _describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
             properties = {}
             for f in dataclasses.fields(kind):
                 name = _RENAMED.get((kind.__name__, f.name), f.name)
-                properties[name] = _by_kind() if f.name == _PAIRS else _describe(hints[f.name], definitions)
+                properties[name] = _property(f.name, hints[f.name], definitions)
             definitions[kind.__name__] = {
                 "type": "object",
                 "description": (kind.__doc__ or "").splitlines()[0],
@@ -193,6 +194,15 @@ def _describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind is str:
         return {"type": "string"}
     return {}
+
+
+def _property(name: str, hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    if name == "by_kind":
+        return _by_kind()
+    if name in _PAIRS:
+        inner = typing.get_args(typing.get_args(hint)[0])[1]
+        return {"type": "object", "additionalProperties": _describe(inner, definitions)}
+    return _describe(hint, definitions)
 
 
 def _by_kind() -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""recurrent: the way back through time, and the horizons of gates."""
