@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import warnings
 
 import pytest
 import torch
@@ -91,10 +92,46 @@ def test_within_accounts_for_one_part():
     model = nn.Sequential(mlp(3), nn.Tanh(), nn.Linear(5, 5))
     whole = fadeout.examine(model, (X, Y), loss=F.cross_entropy)
     part = fadeout.examine(model, (X, Y), loss=F.cross_entropy, within="0")
+    assert part.ledger.closing_error < 1e-6
+    assert part.decades == pytest.approx(part.ledger.weights[0].norm - part.ledger.weights[-1].norm, abs=1e-9)
     assert part.weight_layers == 4 < whole.weight_layers == 5
     assert {layer.path for layer in part.layers} == {"0.0", "0.2", "0.4", "0.6"}
     deep = fadeout.examine(nn.Sequential(nn.Linear(16, 16), mlp(2)), (X, Y), loss=F.cross_entropy, within="1")
     assert [e.what for e in deep.ledger.ends] == ["input"]
+    assert [w.path for w in deep.ledger.weights] == ["1.0", "1.2", "1.4"]
+
+
+def test_within_a_part_that_is_bypassed_the_account_still_closes():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.enc, self.head = nn.Linear(16, 16), mlp(2), nn.Linear(5, 5)
+            self.side = nn.Linear(16, 5)
+
+        def forward(self, x):
+            h = self.a(x)
+            return self.head(self.enc(h) + self.side(h) + self.side(x))
+
+    exam = fadeout.examine(Around(), (X, Y), loss=F.cross_entropy, within="enc")
+    assert exam.ledger.closing_error < 1e-6
+    assert [e.path for e in exam.ledger.ends] == ["a"]
+
+    class Unused(Around):
+        def forward(self, x):
+            return self.side(x)
+
+    with pytest.raises(FadeoutError, match="did not run"):
+        fadeout.examine(Unused(), (X, Y), loss=F.cross_entropy, within="enc")
+
+
+def test_one_tensor_passed_twice_is_one_input_and_the_true_gradient():
+    attention = nn.MultiheadAttention(16, 2, batch_first=True)
+    x = torch.randn(4, 5, 16)
+    ledger = fadeout.measure(attention, step=lambda m: m(x, x, x)[0].square().sum())
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(attention(leaf, leaf, leaf)[0].square().sum(), leaf)
+    assert ledger.log_gain == pytest.approx(math.log10(float(gradient.double().norm())), abs=1e-6)
+    assert len(ledger.ends) == 1
 
 
 # ---- verdicts
@@ -205,6 +242,109 @@ def test_backward_is_not_sent_through_a_frozen_part():
             return self.head(self.b(Spy.apply(self.a(x))))
 
     assert fadeout.measure(Frozen(), (X, Y), loss=F.cross_entropy).ends[0].what == "weight"
+
+
+def test_a_zero_parameter_elsewhere_does_not_hide_a_dead_layer():
+    class Positioned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pos, self.net = nn.Parameter(torch.zeros(1, 16)), mlp(4)
+
+        def forward(self, x):
+            return self.net(x + self.pos)
+
+    model = Positioned()
+    with torch.no_grad():
+        model.net[2].bias.fill_(-1e3)
+    exam = fadeout.examine(model, (X, Y), loss=F.cross_entropy)
+    assert exam.verdict == "severed"
+    assert exam.weight_layers == 5  # a position table is no layer
+
+
+def test_a_function_that_drops_gradients_stands_in_a_line_of_its_own():
+    class Drops(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return None
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 5)
+
+        def forward(self, x):
+            return self.b(Drops.apply(self.a(x)))
+
+    exam = fadeout.examine(Net(), (X, Y), loss=F.cross_entropy)
+    assert exam.verdict == "severed"
+    assert any("drops the gradient" in u.why for u in exam.ledger.unaccounted)
+
+
+def test_half_precision_that_flushes_is_vanishing_and_not_severed():
+    for dtype, options in ((torch.float16, {}), (torch.float32, {"autocast": torch.float16})):
+        model = mlp(20, nn.Sigmoid, gain=None).to(dtype)
+        exam = fadeout.examine(model, (X.to(dtype), Y), loss=F.cross_entropy, **options)
+        assert exam.verdict == "vanishing"
+        assert exam.decades == pytest.approx(-16.5, abs=1.5)
+
+
+def test_a_float64_network_may_explode_beyond_its_squares():
+    model = mlp(60, nn.Identity, gain=1e3).double()
+    exam = fadeout.examine(model, (X.double() * 1e-150, Y), loss=F.cross_entropy)
+    assert exam.verdict == "exploding"
+    assert exam.decades > 150
+
+
+def test_layers_without_units_are_no_trouble():
+    class Spare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.none, self.b = nn.Linear(16, 8), nn.Linear(16, 0), nn.Linear(8, 5)
+
+        def forward(self, x):
+            return self.b(torch.cat([self.a(x), self.none(x)], 1))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = Spare()
+    assert fadeout.examine(model, (X, Y), loss=F.cross_entropy).verdict == "flows"
+
+
+def test_a_moderate_fade_that_adam_carries_is_a_warning_and_no_alarm():
+    model = mlp(8, nn.ReLU, gain=3**-0.5, width=64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    exam = fadeout.examine(model, (X, Y), loss=F.cross_entropy, optimizer=optimizer)
+    assert -4 < exam.decades < -3
+    assert exam.verdict == "flows"
+    assert [f.level for f in exam.findings] == ["warning"]
+    assert "still carries it" in exam.sentence
+
+
+def test_answers_without_a_loss_and_a_strangers_optimizer_are_refused():
+    with pytest.raises(ValueError, match="there is no loss"):
+        fadeout.examine(mlp(1), (X, Y))
+    with pytest.raises(ValueError, match="holds no parameter"):
+        fadeout.examine(mlp(1), (X, Y), loss=F.cross_entropy, optimizer=torch.optim.SGD(mlp(1).parameters(), lr=0.1))
+    with pytest.raises(ModelError, match="in its loss"):
+        fadeout.examine(mlp(1), (X, Y + 9), loss=F.cross_entropy)
+
+
+def test_samples_are_told_from_positions_in_sequence_first_layouts():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 5)
+
+        def forward(self, x):
+            return self.b(torch.tanh(self.a(x))).mean(0)
+
+    same = torch.randn(7, 1, 16).expand(7, 64, 16).contiguous()  # 64 identical samples of 7 positions
+    rows = fadeout.examine(First(), (same, Y), loss=F.cross_entropy).layers
+    assert rows[0].between_samples < 1e-6
 
 
 def test_a_zero_initialised_head_is_undetermined_and_not_an_alarm():

@@ -71,6 +71,9 @@ def examine(
     save: Annotated[Path | None, typer.Option(help="save the exam as JSON")] = None,
 ) -> None:
     """One exam: where the gradient goes between the loss and the first layer."""
+    given = [n for n, v in (("--data", data), ("--shape", shape), ("--loss", loss), ("--optimizer", optimizer)) if v]
+    if target.endswith(".json") and given:
+        raise FadeoutError(f"examine: {target} is a saved exam; {', '.join(given)} can't change it any more")
     exam = (
         _load(target)
         if target.endswith(".json")
@@ -212,7 +215,7 @@ def _run(
 
     torch.manual_seed(seed)
     target = make(spec, verb="examine")
-    batch, chosen = _batch(target, data, shape, tokens, rows, seed), target.loss
+    batch, chosen = _batch(target, data, shape, tokens, rows, seed, "examine"), target.loss
     if loss:
         chosen = _loss(loss)
     elif chosen is None and isinstance(batch, tuple):
@@ -231,16 +234,16 @@ def _forecast(spec: str, data: str, shape: str, tokens: int, rows: int, seed: in
 
     torch.manual_seed(seed)
     target = make(spec, verb="predict")
-    return run(target.model, _batch(target, data, shape, tokens, rows, seed))
+    return run(target.model, _batch(target, data, shape, tokens, rows, seed, "predict"))
 
 
-def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:
+def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int, verb: str) -> Any:
     from fadeout import data as bundled
 
     if data and data not in bundled.NAMES:
-        raise FadeoutError(f"examine: no data set {data!r}; there are {' and '.join(bundled.NAMES)}")
+        raise FadeoutError(f"{verb}: no data set {data!r}; there are {' and '.join(bundled.NAMES)}")
     if data == "digits":
-        return bundled.digits(target.model, rows=rows, verb="examine")
+        return bundled.digits(target.model, rows=rows, verb=verb)
     if shape or data == "random":
         try:
             size = tuple(int(part) for part in shape.replace("x", ",").split(",") if part.strip())
@@ -248,12 +251,12 @@ def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed
             size = ()
         if not size or min(size) < 1:
             raise FadeoutError(
-                f"examine: --shape {shape!r} is no shape of one sample; write e.g. --shape 64 or --shape 3,32,32"
+                f"{verb}: --shape {shape!r} is no shape of one sample; write e.g. --shape 64 or --shape 3,32,32"
             )
         return bundled.random_batch(target.model, size, rows=rows, seed=seed, vocabulary=tokens or None)
     if target.batch is None:
         raise FadeoutError(
-            "examine: the factory returned no batch; return (model, batch, loss) from it, "
+            f"{verb}: the factory returned no batch; return (model, batch, loss) from it, "
             "or give --data digits, or --shape 3,32,32 for random input"
         )
     return target.batch
@@ -278,7 +281,11 @@ def _optimizer(name: str, target: "Target", lr: float) -> Any:
     known = {o.lower(): o for o in OPTIMIZERS if hasattr(torch.optim, o)}
     if name.lower() not in known:
         raise FadeoutError(f"examine: no optimizer {name!r}; there are {', '.join(known.values())}")
-    return getattr(torch.optim, known[name.lower()])([p for p in target.model.parameters() if p.requires_grad], lr=lr)
+    flat = known[name.lower()] != "Muon"  # which takes matrices only
+    trained = [p for p in target.model.parameters() if p.requires_grad and (flat or p.dim() == 2)]
+    if not trained:
+        raise FadeoutError(f"examine: {name} finds nothing to train; Muon takes matrices that require a gradient")
+    return getattr(torch.optim, known[name.lower()])(trained, lr=lr)
 
 
 def main() -> NoReturn:

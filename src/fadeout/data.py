@@ -26,8 +26,8 @@ def digits(model: nn.Module, *, rows: int, verb: str) -> tuple[Tensor, Tensor]:
     x = torch.tensor(bundle.data, dtype=torch.float32) / 16
     x = ((x - x.mean()) / x.std())[order]
     y = torch.tensor(bundle.target, dtype=torch.int64)[order]
-    parameter = next(model.parameters())
-    return _shaped(model, x, verb).to(parameter.device), y.to(parameter.device)
+    device = _like(model).device
+    return _shaped(model, x, verb).to(device), y.to(device)
 
 
 def _shaped(model: nn.Module, x: Tensor, verb: str) -> Tensor:
@@ -54,7 +54,12 @@ def _shaped(model: nn.Module, x: Tensor, verb: str) -> Tensor:
 def random_batch(model: nn.Module, shape: tuple[int, ...], *, rows: int, seed: int, vocabulary: int | None) -> Tensor:
     """Standard normal input (rows, *shape), or tokens below `vocabulary`; from a private generator."""
     draw = torch.Generator().manual_seed(seed)
-    parameter = next(model.parameters())
+    parameter = _like(model)
     if vocabulary is not None:
         return torch.randint(0, vocabulary, (rows, *shape), generator=draw).to(parameter.device)
     return torch.randn(rows, *shape, generator=draw).to(device=parameter.device, dtype=parameter.dtype)
+
+
+def _like(model: nn.Module) -> Tensor:
+    """A tensor on the model's device and of its dtype."""
+    return next(model.parameters(), torch.zeros(0))

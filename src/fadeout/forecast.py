@@ -65,6 +65,7 @@ def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
         Decades of every layer's gradient relative to the last one's, with the band that 95 % of
         random draws of such weights fall in; None where theory can't tell, with the reason.
     """
+    sketch = _once(sketch)
     signals = _forward(sketch)
     pulls = _backward(sketch, signals)
     below, _ = _places(sketch)
@@ -85,6 +86,18 @@ def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
     layers = tuple(rows)
     surprises = _surprises(layers, ledger) if ledger is not None else ()
     return Forecast(decades=total, band=spread, layers=layers, surprises=surprises)
+
+
+def _once(sketch: Sketch) -> Sketch:
+    """Weights that are used again (a recurrence, shared layers) are not the fresh ones theory speaks of."""
+    uses: dict[int, int] = {}
+    for part in sketch.parts:
+        if part.key and not part.base.startswith("Embedding"):
+            uses[part.key] = uses.get(part.key, 0) + 1
+    for part in sketch.parts:
+        if uses.get(part.key, 0) > 1:
+            part.gain = math.nan
+    return sketch
 
 
 def _row(sketch: Sketch, signals: list[_Signal], pulls: list[_Pull], i: int) -> ForecastLayer:
@@ -160,7 +173,7 @@ def _signal(sketch: Sketch, signals: list[_Signal], i: int, *, batch_norms: bool
     a = inputs[0]
     if sketch.matrix[i]:
         if len(inputs) != 1 or not math.isfinite(part.gain):
-            return _Signal(why=f"{part.path or part.base}: its weights can't be read")
+            return _Signal(why=f"{part.path or part.base}: used again and again, or its weights can't be read")
         return _Signal(square=part.gain * a.square + part.bias, between=part.gain * a.between, gaussian=True)
     if part.kind == "slope" and part.phi is not None and len(inputs) == 1:
         if not a.gaussian:
@@ -328,7 +341,7 @@ def _factor(sketch: Sketch, signals: list[_Signal], i: int, n: int, j: int) -> t
         return (1.0 / a.square, 1.0, "") if known else (math.nan, 1.0, a.why or f"{name}: unknown input")
     if sketch.matrix[i]:
         if len(data) != 1 or not math.isfinite(part.gain):
-            return math.nan, 1.0, f"{name}: its weights can't be read"
+            return math.nan, 1.0, f"{name}: used again and again, or its weights can't be read"
         return part.gain, 1.0, ""
     if part.kind == "slope" and len(data) == 1:
         if part.phi is None:

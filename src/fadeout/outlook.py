@@ -25,6 +25,7 @@ _KEYS = (
     "decades",
     "stable",
 )
+EDGE = 1e-6
 NAMES: dict[str, Any] = {
     "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "erf": torch.erf, "sin": torch.sin,
     "cos": torch.cos, "identity": nn.Identity(), "linear": nn.Identity(), "gelu": nn.functional.gelu,
@@ -69,6 +70,7 @@ def outlook(
         raise FadeoutError(f"predict: a profile needs at least two layers, got --depth {depth}")
     field = describe_phase(phi, sigma_w=sigma_w, sigma_b=sigma_b)
     path = follow_variance(phi, sigma_w=sigma_w, sigma_b=sigma_b, depth=depth - 1)
+    edge = abs(field.chi - 1) < EDGE  # sigma_w typed with eight digits is meant to be critical
     gains = list(path.log_gains)
     profile = [math.fsum(gains[i:]) for i in range(depth)]
     found: dict[str, Any] = {
@@ -79,8 +81,8 @@ def outlook(
         "chi": field.chi,
         "xi_q": field.xi_q,
         "xi_c": field.xi_c,
-        "phase": field.phase,
-        "trainable_depth": field.trainable_depth,
+        "phase": "critical" if edge else field.phase,
+        "trainable_depth": math.inf if edge else field.trainable_depth,
         "decades": path.decades,
         "stable": field.stable,
         "depth": depth,

@@ -193,6 +193,16 @@ class Ledger:
     floor: float
     nodes: int
 
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind} {gain:+.2f}" for kind, gain in self.by_kind if abs(gain) >= 0.005)
+        ends = ", ".join(f"{end.path} ({end.what}) {end.decades:+.2f}" for end in self.ends[:4])
+        return (
+            f"ledger of {len(self.operations)} operations: {self.log_gain:+.2f} decades from the loss to the data, "
+            f"{self.decades:+.2f} from the last weight layer to the first\n"
+            f"  by kind  {kinds}\n  ends     {ends}\n"
+            f"  stages   {len(self.stages)}, closing error {self.closing_error:.0e}"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Underflow:
@@ -323,6 +333,12 @@ class Forecast:
     band: tuple[float, float] | None
     layers: tuple[ForecastLayer, ...] = ()
     surprises: tuple[Surprise, ...] = ()
+
+    def __str__(self) -> str:
+        if self.decades is None or self.band is None:
+            why = next((row.why for row in self.layers if row.decades is None), "no weights")
+            return f"forecast: theory can't tell ({why})"
+        return f"forecast: {self.decades:+.2f} decades, band {self.band[0]:+.2f} .. {self.band[1]:+.2f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,7 @@ def make(spec: str, *, verb: str) -> Target:
         raise FadeoutError(f"{verb}: {spec} is {type(factory).__name__}, not a function that returns the model")
     try:
         made = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{verb}: the factory {spec} failed: {_said(error)}") from error
     if isinstance(made, nn.Module):
         return Target(model=made, batch=None, loss=None, optimizer=None)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -158,3 +159,78 @@ def test_an_ordinary_training_step_gives_the_same_gradients_after_an_exam():
     fadeout.examine(model, (X, Y), loss=F.cross_entropy)
     F.cross_entropy(model(X), Y).backward()
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), expected, strict=True))
+
+
+def test_gradients_that_are_there_keep_their_values_under_a_step_that_touches_them():
+    model = nn.Linear(6, 3)
+    model.weight.grad = torch.full((3, 6), 2.0)
+    kept = model.weight.grad
+
+    def step(m):
+        m.zero_grad(set_to_none=False)
+        F.cross_entropy(m(X), Y).backward()
+        nn.utils.clip_grad_norm_(m.parameters(), 1e-3)
+        return F.cross_entropy(m(X), Y)
+
+    fadeout.examine(model, step=step)
+    assert model.weight.grad is kept
+    assert torch.equal(kept, torch.full((3, 6), 2.0))
+
+
+def test_writes_through_lists_of_tensors_into_the_batch_and_into_nested_containers_are_undone():
+    class Teacher(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.t = nn.Linear(6, 3), nn.Linear(6, 3).requires_grad_(False)
+            self.log = {"loss": []}
+            self.state = [[torch.zeros(2)]]
+            self.queue = deque(maxlen=3)
+
+        def forward(self, x):
+            torch._foreach_lerp_(list(self.t.parameters()), [p.detach() for p in self.a.parameters()], 0.5)
+            self.log["loss"].append(1)
+            self.state[0][0].add_(1)
+            self.queue.append(1)
+            with torch.no_grad():
+                x.mul_(3)
+            return self.a(x) + self.t(x)
+
+    model, x = Teacher(), X.clone()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    fadeout.examine(model, (x, Y), loss=F.cross_entropy)
+    assert torch.equal(x, X)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert (model.log, list(model.queue)) == ({"loss": []}, [])
+    assert torch.equal(model.state[0][0], torch.zeros(2))
+
+
+def test_an_optimizer_inside_backward_and_global_hooks_stay_out_of_it():
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+    from torch.utils.checkpoint import checkpoint
+
+    class Saves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.b(checkpoint(torch.tanh, self.a(x), use_reentrant=True))
+
+    model = Saves()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+
+    def train(p):
+        p.data.sub_(0.1 * p.grad)
+
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(train)
+    fired = []
+    handle = register_optimizer_step_post_hook(lambda *a: fired.append(1))
+    try:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        fadeout.examine(model, (X, Y), loss=F.cross_entropy, optimizer=optimizer)
+    finally:
+        handle.remove()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not fired
+    assert all(len(p._post_accumulate_grad_hooks) == 1 for p in model.parameters())

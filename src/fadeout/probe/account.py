@@ -47,7 +47,7 @@ def read_ledger(
     way = trunk(graph, tape)
     norms = arrivals(graph, tape)
     weights = _weights(graph, norms, way, lines, tape.sizes)
-    unaccounted = list(graph.unaccounted)
+    unaccounted = [*graph.unaccounted, *_dropped(graph, tape)]
     if tape.reentrant:
         unaccounted.append(
             Unaccounted(
@@ -73,12 +73,26 @@ def read_ledger(
     )
 
 
+def _dropped(graph: Graph, tape: Tape) -> list[Unaccounted]:
+    """Operations that were given a gradient and sent none (not zeros: nothing) on the way to the data."""
+    found: dict[tuple[str, str], Unaccounted] = {}
+    given = {i for (i, _), length in tape.arrived.items() if length > 0}
+    for i in tape.order:
+        for e, j, k in graph.edges[i]:
+            alone = graph.feeders[(j, k)] == 1 and j not in graph.leaves
+            sent = (j, k) in tape.arrived if alone else (i, e) in tape.sent
+            if i in given and not sent:
+                why = "drops the gradient: it sends none on towards the data"
+                found[graph.path[i], graph.op[i]] = Unaccounted(path=graph.path[i], op=graph.op[i], why=why)
+    return list(found.values())
+
+
 def arrivals(graph: Graph, tape: Tape) -> dict[int, float]:
     """Norm of the gradient that arrives at every node, over all its slots, seed taken out."""
-    squares: dict[int, float] = {}
+    norms: dict[int, float] = {}
     for (i, _), length in tape.arrived.items():
-        squares[i] = squares.get(i, 0.0) + (length / tape.scale) ** 2
-    return {i: math.sqrt(square) for i, square in squares.items()}
+        norms[i] = math.hypot(norms.get(i, 0.0), length / tape.scale)
+    return norms
 
 
 def log(value: float) -> float:
@@ -124,14 +138,14 @@ def _weights(
             path=graph.path[i],
             op=graph.op[i],
             line=lines[i],
-            norm=log(norms[i]),
-            rms=log(norms[i] / math.sqrt(sizes[i])) if sizes.get(i) else math.nan,
+            norm=log(norms.get(i, 0.0)),
+            rms=log(norms[i] / math.sqrt(sizes[i])) if sizes.get(i) and i in norms else math.nan,
             first=not below[i],
             last=not above[i],
             trunk=i in on_trunk,
         )
         for i in range(count - 1, -1, -1)
-        if graph.matrix[i] and i in norms
+        if graph.matrix[i]
     ]
 
 

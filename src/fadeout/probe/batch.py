@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fadeout.errors import FadeoutError
 
 Step = Callable[[nn.Module], Tensor]
-TARGET_WORDS = ("label", "target", "mask", "span", "start_position", "end_position")
+_TARGETS = frozenset("label labels target targets mask masks span spans".split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Closure:
 
     run: Step
     samples: int
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def tensors(value: Any, *, depth: int = 4) -> Iterator[Tensor]:
@@ -40,15 +40,13 @@ def tensors(value: Any, *, depth: int = 4) -> Iterator[Tensor]:
         for item in value.values():
             yield from tensors(item, depth=depth - 1)
     elif depth and is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            yield from tensors(getattr(value, field.name, None), depth=depth - 1)
-    elif depth and isinstance(value, torch.nn.utils.rnn.PackedSequence):
-        yield value.data
+        for part in fields(value):
+            yield from tensors(getattr(value, part.name, None), depth=depth - 1)
 
 
 def is_target(name: str) -> bool:
     """Whether a keyword argument of this name is an answer or a mask, never data."""
-    return any(word in name.lower() for word in TARGET_WORDS)
+    return name.lower().rsplit("_", 1)[-1] in _TARGETS
 
 
 def closure(
@@ -88,20 +86,28 @@ def closure(
     if loss is not None and not callable(loss):
         raise TypeError(f"{verb}: loss= must be callable; got {type(loss).__name__}")
     batch = _awake(batch)
-    rows = next((t.shape[0] for t in tensors(batch) if t.dim()), 0)
+    rows = _rows(batch)
+    notes: list[str] = []
     if isinstance(batch, Mapping):
         keywords = dict(batch)
-        return Closure(run=lambda m: _scalar(m(**keywords), loss, (), verb), samples=rows)
+        return Closure(run=lambda m: _scalar(m(**keywords), loss, (), verb, notes), samples=rows, notes=notes)
     if isinstance(batch, (tuple, list)) and len(batch) == 2 and not _is_named(batch):
         x, y = batch
-        notes = () if loss is not None else ("no loss given: inner product of the output with fixed noise",)
-        return Closure(run=lambda m: _scalar(_call(m, x), loss, (y,), verb), samples=rows, notes=notes)
+        return Closure(run=lambda m: _scalar(_call(m, x), loss, (y,), verb, notes), samples=rows, notes=notes)
     if isinstance(batch, (tuple, list)) and not _is_named(batch):
         raise ValueError(
             f"{verb}: a batch of {len(batch)} parts is ambiguous; pass (x, y), where x may be a tuple of "
             "inputs, a dict of keyword arguments, or step=lambda model: scalar"
         )
-    return Closure(run=lambda m: _scalar(_call(m, batch), loss, (), verb), samples=rows)
+    return Closure(run=lambda m: _scalar(_call(m, batch), loss, (), verb, notes), samples=rows, notes=notes)
+
+
+def _rows(batch: Any) -> int:
+    """Samples in a batch: a vector of answers counts them whatever the layout of the input."""
+    pair = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (batch, None)
+    if isinstance(pair[1], Tensor) and pair[1].dim() == 1:
+        return pair[1].shape[0]
+    return next((t.shape[0] for t in tensors(batch) if t.dim()), 0)
 
 
 def _awake(value: Any) -> Any:
@@ -137,6 +143,8 @@ def _arguments(model: nn.Module) -> tuple[int, set[str]]:
         parameters = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
         return 1, set()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters) and type(model).forward is not nn.Module.forward:
+        return 2, {p.name for p in parameters}  # forward(*inputs): a tuple is its inputs
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return sum(p.default is p.empty for p in positional), {p.name for p in parameters}
 
@@ -146,12 +154,21 @@ def _own_loss(output: Any) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
-def _scalar(output: Any, loss: Callable[..., Tensor] | None, targets: tuple[Any, ...], verb: str) -> Tensor:
+def _scalar(
+    output: Any, loss: Callable[..., Tensor] | None, targets: tuple[Any, ...], verb: str, notes: list[str]
+) -> Tensor:
     if loss is not None:
         return loss(output, *targets)
     own = _own_loss(output)
     if own is not None:
         return own
+    if any(target is not None for target in targets):
+        raise ValueError(
+            f"{verb}: the batch has answers y but there is no loss; pass loss=, e.g. loss=F.cross_entropy, or x alone"
+        )
+    said = "no loss given: the scalar is the output's inner product with fixed noise"
+    if said not in notes:
+        notes.append(said)
     return noise_product(output, verb=verb)
 
 

@@ -129,8 +129,8 @@ def sweep(graph: Graph, tape: Tape) -> Front:
         only = next(iter(waiting)) if len(waiting) == 1 else None
         moves.append(Move(node=i, own=own, merge=merge, width=len(waiting), only=only))
     log_gain = half_log(energy)
-    returned = math.fsum((v / scale) ** 2 for v in tape.returned.values())
-    kept = math.fsum(v for slot, v in flying.items() if slot in graph.ends)
+    returned = sum((v / scale) * (v / scale) for v in tape.returned.values())
+    kept = sum(v for slot, v in flying.items() if slot in graph.ends)
     if not tape.returned or unknown:
         error = math.nan
     elif kept == returned == 0:

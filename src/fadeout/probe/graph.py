@@ -29,6 +29,8 @@ class Graph:
         ends: Slots at which the account stops, with what they are and whose.
         loss_side: Nodes on the loss's side of the output.
         matrix: Nodes that apply weights.
+        turn: When a node was made in the forward, as a running number.
+        multiplies: Per node: ids of the parameters that it multiplies with (not those it adds).
         path: Module that holds the weights, or that ran the operation.
         runner: Module that ran it.
         kind: Kind of every node.
@@ -50,6 +52,8 @@ class Graph:
     op: list[str]
     line: list[tuple[Any, int]]
     total: int
+    turn: list[int] = field(default_factory=list)
+    multiplies: dict[int, list[int]] = field(default_factory=dict)
     unaccounted: list[Unaccounted] = field(default_factory=list)
     parameters_reached: set[int] = field(default_factory=set)
 
@@ -66,6 +70,7 @@ def build(loss: Tensor, names: Names, modules: list[tuple[str, nn.Module]], *, w
     root = loss.grad_fn
     assert root is not None
     walk = Walk(*walk_from(root), names, modules)
+    walk.within = within
     return _shorten(walk, find_ends(walk, within=within))
 
 
@@ -163,6 +168,8 @@ def _loss_side(walk: Walk, keep: list[int]) -> list[bool]:
 
 def _describe(walk: Walk, graph: Graph, keep: list[int], on: list[bool]) -> None:
     unknown: dict[tuple[str, str], int] = {}
+    turns = {node: n for n, node in enumerate(walk.names.of)}
+    entered = {walk.position[node] for node, _ in walk.names.entered if node in walk.position}
     for n, i in enumerate(keep):
         path, owner, function, code, instruction = walk.origin(i)
         name = walk.node_names[i]
@@ -170,6 +177,7 @@ def _describe(walk: Walk, graph: Graph, keep: list[int], on: list[bool]) -> None
         function = function.rstrip("/").strip("_")
         graph.owner.append(owner)
         graph.runner.append(path)
+        graph.turn.append(turns.get(walk.order[i], -1))
         if i in walk.variable:
             graph.kind.append("other")
             graph.path.append(walk.data_leaf.get(i, ""))
@@ -199,11 +207,36 @@ def _describe(walk: Walk, graph: Graph, keep: list[int], on: list[bool]) -> None
             inner, function = False, function if function in ("matmul", "einsum", "linear") else "linear"
         graph.op.append(kinds.readable(name) if inner or custom or not function else function)
         graph.line.append((code, instruction))
-        graph.matrix.append(kind == "weight" and kinds.is_matrix(name))
+        # where a part is examined, what hands tensors to it is not its own
+        own = not (walk.within and i in entered and not graph.edges[n])
+        graph.matrix.append(own and kind == "weight" and kinds.is_matrix(name))
+        found = _multiplied(walk, i, on)
+        if found:
+            graph.multiplies[n] = found
     for (path, op), count in unknown.items():
         graph.unaccounted.append(
             Unaccounted(path=path, op=op, why=f"operation of unknown kind ({count} on the way): counted as other")
         )
+
+
+def _multiplied(walk: Walk, i: int, on: list[bool]) -> list[int]:
+    """Parameters that an operation multiplies its data with: a zero in them stops the gradient."""
+    base = kinds.base_name(walk.node_names[i])
+    is_norm = kinds.propose(walk.node_names[i], "", "")[0] == "norm"
+    if not (kinds.is_matrix(walk.node_names[i]) or base in ("Mul", "Div") or is_norm):
+        return []
+    found = []
+    for j, _ in walk.next[i]:
+        for _ in range(6):  # through a transpose, a cast, an expansion
+            if j < 0 or on[j]:
+                break
+            variable = walk.variable.get(j)
+            if variable is not None:
+                if variable.dim() >= 2 or not kinds.is_matrix(walk.node_names[i]):
+                    found.append(id(variable))
+                break
+            j = walk.next[j][0][0] if walk.next[j] else -1
+    return found[:1] if is_norm else found  # the gain; the shift is added
 
 
 def _holder(walk: Walk, i: int, path: str, on: list[bool]) -> str:

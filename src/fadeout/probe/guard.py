@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from operator import is_not
 from types import TracebackType
@@ -11,15 +11,19 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+DEPTH = 3  # of containers inside containers
+_CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, set, deque)
+
 
 class Guard:
     """Keeps a model's state on entry and puts it back on exit, and on `rewind`.
 
     Kept: every module's `__dict__` (so re-bound buffers and attributes come back as the same
     objects), the values of buffers and of tensors held as plain attributes, plain containers
-    one level deep, parameters' `.grad` and `requires_grad`, train or eval mode, and the random
+    up to three deep, parameters' `.grad` and `requires_grad`, train or eval mode, and the random
     state of torch, Python and numpy.  Parameters are copied only when a forward is about to
-    write into them (`before_write`), because a copy of all would double their memory.
+    write into them (`before_write`), because a copy of all would double their memory.  Not kept:
+    `__slots__` and the insides of objects of the user's own classes.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -30,6 +34,7 @@ class Guard:
         self._generators: list[tuple[torch.Generator, Tensor]] = []
         self._storages: dict[int, list[Tensor]] | None = None
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
+        self._protected: list[Tensor] = []
         self.add(modules)
         self._random = _random_state()
 
@@ -42,23 +47,19 @@ class Guard:
             attributes = module.__dict__.copy()
             containers: list[tuple[Any, Any]] = []
             for name, value in attributes.items():
-                kind = type(value)
-                if kind is dict or kind is OrderedDict:
-                    containers.append((value, value.copy() if value else None))
-                    if value and name != "_parameters" and name != "_modules":
-                        self._keep_values(value.values())
-                elif kind is list or kind is set:
-                    containers.append((value, value.copy()))
-                    self._keep_values(value)
-                elif kind is tuple:
-                    self._keep_values(value)
+                if type(value) in _CONTAINERS:
+                    self._keep_container(value, containers, tensors=name not in ("_parameters", "_modules"))
                 elif isinstance(value, Tensor):
-                    self._keep_values((value,))
-                elif kind is torch.Generator:
-                    self._generators.append((value, value.get_state()))
+                    self._keep_value(value)
+                elif type(value) is tuple:
+                    for item in value:
+                        self._keep_value(item)
+                elif type(value) is torch.Generator:
+                    self.before_draw(value)
             self._kept.append((module, attributes, containers))
             if isinstance(module, torch.jit.ScriptModule):
-                self._keep_values(module.buffers(recurse=False))
+                for buffer in module.buffers(recurse=False):
+                    self._keep_value(buffer)
                 parameters: Iterable[Any] = module.parameters(recurse=False)
             else:
                 parameters = module._parameters.values()
@@ -67,13 +68,34 @@ class Guard:
                     self._grads.append((parameter, parameter.grad, parameter.requires_grad, parameter.data))
         self._storages = None
 
-    def _keep_values(self, values: Iterable[Any]) -> None:
-        """Copy buffers and tensors held as plain attributes or one level inside containers."""
-        for value in values:
-            if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or not value.is_leaf:
-                continue
-            if id(value) not in self._values and value.device.type != "meta":
-                self._values[id(value)] = (value, value.detach().clone())
+    def _keep_container(self, value: Any, kept: list[tuple[Any, Any]], *, tensors: bool, depth: int = DEPTH) -> None:
+        """Copy a plain container, the ones inside it, and the tensors that they hold."""
+        kept.append((value, value.copy() if value else None))
+        if not value or not tensors:
+            return
+        for item in value.values() if isinstance(value, dict) else value:
+            if depth and type(item) in _CONTAINERS:
+                self._keep_container(item, kept, tensors=True, depth=depth - 1)
+            else:
+                self._keep_value(item)
+
+    def _keep_value(self, value: Any) -> None:
+        """Copy a buffer, or a tensor held as a plain attribute."""
+        if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or not value.is_leaf:
+            return
+        if id(value) not in self._values and value.device.type != "meta":
+            self._values[id(value)] = (value, value.detach().clone())
+
+    def protect(self, tensors: Iterable[Tensor]) -> None:
+        """Watch over tensors of the user's batch: one that is written in place is put back."""
+        self._protected += tensors
+        self._storages = None
+
+    def set_gradients_aside(self) -> None:
+        """Take every `.grad` off for a pass, so that nothing can write into it; `rewind` puts it back."""
+        for parameter, grad, *_ in self._grads:
+            if grad is not None:
+                parameter.grad = None
 
     def before_write(self, tensor: Tensor) -> None:
         """Copy the parameters that share memory with a tensor about to be written in place."""
@@ -81,12 +103,12 @@ class Guard:
             return
         if self._storages is None:
             self._storages = {}
-            for parameter, *_ in self._grads:
-                if parameter.device.type != "meta" and parameter.layout == torch.strided:
-                    self._storages.setdefault(_address(parameter), []).append(parameter)
-        for parameter in self._storages.get(_address(tensor), ()):
-            if id(parameter) not in self._written:
-                self._written[id(parameter)] = (parameter, parameter.detach().clone())
+            for kept in (*(parameter for parameter, *_ in self._grads), *self._protected):
+                if kept.device.type != "meta" and kept.layout == torch.strided and not kept.is_nested:
+                    self._storages.setdefault(_address(kept), []).append(kept)
+        for kept in self._storages.get(_address(tensor), ()):
+            if id(kept) not in self._written:
+                self._written[id(kept)] = (kept, kept.detach().clone())
 
     def before_draw(self, generator: torch.Generator) -> None:
         """Keep the state of a generator that a forward is about to draw from."""
@@ -112,7 +134,7 @@ class Guard:
             else:
                 tensor.data = value.clone()
         for parameter, grad, requires, data in self._grads:
-            if parameter.data_ptr() != data.data_ptr() or parameter.shape != data.shape:
+            if _address(parameter) != _address(data) or parameter.shape != data.shape:
                 parameter.data = data  # a forward gave it another tensor
             if parameter.grad is not grad:
                 parameter.grad = grad
@@ -138,9 +160,10 @@ def _refill(container: Any, copy: Any) -> None:
         if len(container) != len(copy) or any(map(is_not, container.values(), copy.values())):
             container.clear()
             container.update(copy)
-    elif isinstance(container, list):
-        if len(container) != len(copy) or any(a is not b for a, b in zip(container, copy, strict=True)):
-            container[:] = copy
+    elif isinstance(container, (list, deque)):
+        if len(container) != len(copy) or any(map(is_not, container, copy)):
+            container.clear()
+            container.extend(copy)
     elif container != copy:
         container.clear()
         container.update(copy)

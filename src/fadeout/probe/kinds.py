@@ -10,7 +10,6 @@ from functools import cache
 
 from fadeout.records import Kind
 
-WEIGHT = "weight"
 # A matrix of parameters is applied: candidates for a *weight operation* (see `is_matrix`).
 _MATRIX = """Addmm Mm Bmm Baddbmm Addbmm Mv Addmv Linear MkldnnLinear Convolution ConvolutionOverrideable
 MkldnnConvolution CudnnConvolution ThnnConv2D SlowConv3D ConvDepthwise2D SlowConvTranspose2D Embedding EmbeddingBag
@@ -67,7 +66,6 @@ _KIND: dict[str, Kind] = {name: kind for kind, names in _TABLE.items() for name 
 _KIND |= dict.fromkeys(_MATRIX, "weight")
 _MATRICES = frozenset(_MATRIX)
 _EMBEDDING = frozenset({"Embedding", "EmbeddingBag"})
-_RECURRENT = frozenset({"MkldnnRnnLayer", "CudnnRnn", "MiopenRnn"})
 # The norm of the gradient is the same on both sides where one edge comes in and one goes out.
 _ISOMETRY = frozenset(
     """View UnsafeView ReshapeAlias Reshape Transpose T Permute Unsqueeze Squeeze Alias Clone Unflatten Flatten Movedim
@@ -116,12 +114,6 @@ def is_matrix(node_name: str) -> bool:
 def is_embedding(node_name: str) -> bool:
     """Whether the operation looks rows up in a table."""
     return base_name(node_name) in _EMBEDDING and not is_double(node_name)
-
-
-@cache
-def is_recurrent(node_name: str) -> bool:
-    """Whether a whole recurrent layer is one opaque operation."""
-    return base_name(node_name) in _RECURRENT
 
 
 @cache

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.probe.account import read_ledger
-from fadeout.probe.batch import Closure, closure
+from fadeout.probe.batch import Closure, closure, tensors
 from fadeout.probe.guard import Guard
 from fadeout.probe.passes import (
     Observer,
@@ -95,6 +95,7 @@ def observe(
     about = subject(model, batch, loss=loss, step=step, within=within, verb=verb)
     call = closure(about.model, batch, loss=loss, step=step, verb=verb)
     with _uncollected(), Guard(m for _, m in about.modules) as guard:
+        guard.protect(tensors(batch))
         first = take(about, call, guard, verb=verb, observer=observer, autocast=autocast)
         if finish is not None:
             finish(first, guard, about, call)
@@ -103,8 +104,7 @@ def observe(
             first.tape.parameters = [None] * len(first.tape.parameters)
             guard.rewind()
             best = take(about, call, guard, verb=verb, autocast=autocast, scale=range_scale(first), exact=True)
-            best.floor = first.floor - 30.1
-            if needs_more_range(best) and (wide := double_copy(about)) is not None:
+            if needs_more_range(best) and not best.in_double and (wide := double_copy(about)) is not None:
                 guard.rewind()
                 best = _in_double(wide, call, best, verb)
         ledger = _ledger(best, influence)
@@ -112,7 +112,8 @@ def observe(
 
 
 def _ledger(best: Pass, influence: Callable[[int, int], float] | None) -> Ledger:
-    unseen = lost_below(best, 10.0 ** (best.floor + UNSURE) * best.tape.scale)
+    sure = best.floor + (UNSURE if best.floor < -30 else 4.0)
+    unseen = lost_below(best, 10.0**sure * best.tape.scale)
     if unseen:
         best.graph.unaccounted.append(
             Unaccounted(

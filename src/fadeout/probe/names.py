@@ -1,9 +1,13 @@
 """Names: which module, which function and which source line made each operation of a forward."""
 
+import copy
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
+from threading import get_ident
 from types import CodeType, TracebackType
 from typing import Any, Protocol, Self
 
@@ -28,6 +32,8 @@ _Origin = tuple[str, str, str, CodeType | None, int]
 @cache
 def _writes(function: str) -> bool:
     """Whether a function may write into its first arguments (embedding: by max_norm)."""
+    if function.startswith(("_foreach_", "_fused_")):
+        return function.endswith("_")
     if function.startswith("__"):
         return function.startswith("__i") or function == "__setitem__"
     return (function.endswith("_") and function != "requires_grad_") or function.startswith("embedding")
@@ -39,6 +45,11 @@ class Listener(Protocol):
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None: ...
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None: ...
+
+
+def readable_path(path: str) -> str:
+    """A module path without what parametrizations and compiled wrappers put into it."""
+    return re.sub(r"\.?(_orig_mod|parametrizations\.\w+(\.\d+)?)(?=\.|$)", "", path).strip(".")
 
 
 def _argument_names(module: nn.Module) -> list[str]:
@@ -82,7 +93,11 @@ class Names(TorchFunctionMode):
         self.inputs: list[tuple[str, Tensor]] = []
         self.outputs: list[Tensor] = []
         self.entered: list[tuple[Node, int]] = []
-        self.ran: dict[int, tuple[nn.Module, str, bool]] = {}
+        self.ran: dict[int, tuple[nn.Module, str, bool, int]] = {}  # with gradients on; nodes made by then
+        self.samples = 0
+        self._failed = ""
+        self._thread = get_ident()
+        self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
         self.stack: list[tuple[nn.Module, str]] = []
         self._paths: dict[int, str] = {}
         self._classes: dict[int, str] = {}
@@ -94,7 +109,7 @@ class Names(TorchFunctionMode):
 
     def _add_paths(self, modules: Iterable[tuple[str, nn.Module]], prefix: str) -> None:
         for path, module in modules:
-            full = f"{prefix}.{path}" if prefix and path else prefix or path
+            full = readable_path(f"{prefix}.{path}" if prefix and path else prefix or path)
             self._paths.setdefault(id(module), full)
             # only a module without parts speaks for its operations: a PreNormBlock is no norm
             self._classes.setdefault(id(module), "" if module._modules else type(module).__name__)
@@ -102,7 +117,7 @@ class Names(TorchFunctionMode):
     def __enter__(self) -> Self:
         self._handles = [
             register_module_forward_pre_hook(self._enter_module),
-            register_module_forward_hook(self._leave_module),
+            register_module_forward_hook(self._leave_module, always_call=True),
         ]
         try:
             self._handles.append(
@@ -129,18 +144,21 @@ class Names(TorchFunctionMode):
     @property
     def innermost(self) -> str:
         """Path of the module that was running last: where an exception came from."""
-        return self.stack[-1][1] if self.stack else ""
+        return self._failed or (self.stack[-1][1] if self.stack else "")
 
     def release(self) -> None:
         """Drop what keeps the graph and its tensors alive."""
         self.of.clear()
         self.inputs = []
+        self._leaves.clear()
         self.outputs = []
         self.entered = []
 
     # ---- modules
 
     def _enter_module(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        if get_ident() != self._thread:
+            return None
         path = self._paths.get(id(module))
         if path is None:
             outside = list(module.named_modules())
@@ -150,7 +168,7 @@ class Names(TorchFunctionMode):
         for enter in self.enterers:
             enter(module)
         hooked = module is self.watched and self._root_hooked
-        if not self.stack and not hooked and self.track_inputs:
+        if not self.stack and not hooked and self.track_inputs and self.watched is self.model:
             args = self._substitute(args, path)
             self.stack.append((module, path))
             return args
@@ -166,18 +184,26 @@ class Names(TorchFunctionMode):
         kept = {k: v for k, v in kwargs.items() if is_target(k)}
         rest = {k: v for k, v in kwargs.items() if k not in kept}
         named = _argument_names(module)
+        called = [named[i] if i < len(named) else f"input[{i}]" for i in range(len(args))]
         found = tuple(
-            self._substitute(value, named[i] if i < len(named) else f"input[{i}]") for i, value in enumerate(args)
+            value if is_target(name) else self._substitute(value, name)
+            for name, value in zip(called, args, strict=True)
         )
         return found, {**self._substitute(rest, ""), **kept}
 
     def _leave_module(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+        if get_ident() != self._thread:
+            return
         path = self._paths.get(id(module), "")
         while self.stack:
             top, _ = self.stack.pop()
             if top is module:
                 break
-        self.ran.setdefault(id(module), (module, path, torch.is_grad_enabled()))
+        if out is None:  # it raised, or returned nothing: where an exception came from, unless it was caught
+            self._failed = self._failed or path
+            return
+        self._failed = ""
+        self.ran.setdefault(id(module), (module, path, torch.is_grad_enabled(), len(self.of)))
         for tensor in tensors(out):
             node = tensor.grad_fn
             if node is not None:
@@ -203,6 +229,16 @@ class Names(TorchFunctionMode):
             return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
         if type(value) is list:
             return [self._substitute(v, f"{path}[{i}]", depth=depth - 1) for i, v in enumerate(value)]
+        if isinstance(value, dict) and type(value) is not dict:
+            found = copy.copy(value)
+            for key, item in value.items():
+                if not (isinstance(key, str) and is_target(key)):
+                    found[key] = self._substitute(item, str(key), depth=depth - 1)
+            return found
+        if is_dataclass(value) and not isinstance(value, type):
+            names = [f.name for f in fields(value) if f.init and not is_target(f.name)]
+            changed = {n: self._substitute(getattr(value, n), n, depth=depth - 1) for n in names}
+            return replace(value, **changed)
         if type(value) is dict:
             return {
                 k: v if isinstance(k, str) and is_target(k) else self._substitute(v, str(k), depth=depth - 1)
@@ -220,12 +256,16 @@ class Names(TorchFunctionMode):
                 self._substituted.add(id(tensor))
                 self.inputs.append((path or "input", tensor))
             return tensor
-        if self.double and tensor.is_floating_point():
-            tensor = tensor.double()
-        leaf = (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_(True)
+        if id(tensor) in self._leaves:  # passed twice: one input still
+            return self._leaves[id(tensor)][1]
+        self.guard.protect([tensor])
+        values = tensor.double() if self.double and tensor.is_floating_point() else tensor
+        leaf = (values.clone() if values.is_inference() else values.detach()).requires_grad_(True)
         self._substituted.add(id(leaf))
         self.inputs.append((path or "input", leaf))
-        return leaf.clone() if self.clone_inputs else leaf
+        given = leaf.clone() if self.clone_inputs else leaf
+        self._leaves[id(tensor)] = (tensor, given)
+        return given
 
     # ---- operations
 
@@ -238,13 +278,14 @@ class Names(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         if _writes(name):
-            for tensor in args[:2]:
-                if isinstance(tensor, Tensor):
-                    self.guard.before_write(tensor)
+            for tensor in tensors(args[:2]):
+                self.guard.before_write(tensor)
         if kwargs:
             generator = kwargs.get("generator")
             if generator is not None:
                 self.guard.before_draw(generator)
+            for tensor in tensors(kwargs.get("out")):
+                self.guard.before_write(tensor)
             out = func(*args, **kwargs)
         else:
             out = func(*args)
@@ -289,11 +330,15 @@ class Names(TorchFunctionMode):
 
     def _name(self, node: Node, origin: _Origin) -> None:
         of = self.of
-        of[node] = origin
-        inner = (origin[0], origin[1], origin[2] and f"{origin[2]}/", origin[3], origin[4])
+        inside: dict[Node, None] = {}
         waiting = [node]
         while waiting:
             for below, _ in waiting.pop().next_functions:
-                if below is not None and below not in of:
-                    of[below] = inner
+                if below is not None and below not in of and below not in inside:
+                    inside[below] = None
                     waiting.append(below)
+        if inside:
+            inner = (origin[0], origin[1], origin[2] and f"{origin[2]}/", origin[3], origin[4])
+            for below in reversed(inside):  # as they were made: the dict's order is that of the forward
+                of[below] = inner
+        of[node] = origin

@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from fadeout.probe.tape import Tape, Watcher, record
 
 SAFE_LOW, SAFE_HIGH = 1e-15, 1e15  # outside, float32 squares leave float32
 FLOAT32_FLOOR = -37.9  # decades: smallest normal float32
+HALF_FLOOR = -7.2  # decades: smallest subnormal float16
 
 
 @dataclass(slots=True)
@@ -35,6 +36,11 @@ class Pass:
     parameters: list[tuple[str, nn.Parameter]]
     floor: float
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def in_double(self) -> bool:
+        """The network is in float64 already."""
+        return all(p.dtype is torch.float64 for _, p in self.parameters)
 
     @property
     def gradients(self) -> dict[int, Tensor | None]:
@@ -208,10 +214,12 @@ def take(
         guard,
         modules=subject.modules,
         watched=subject.watched,
-        track_inputs=track_inputs and not _starts_frozen(subject.model),
+        track_inputs=track_inputs,
         double=double,
         clone_inputs=clone_inputs,
     )
+    names.samples = closure.samples
+    guard.set_gradients_aside()
     observer.forward(names)
     again = {
         "observer": observer, "autocast": autocast, "scale": scale, "exact": exact, "double": double, "verb": verb,
@@ -230,24 +238,39 @@ def take(
         raise
     except Exception as error:
         text = str(error)
+        if text.startswith(f"{verb}: "):  # our own word on the call
+            raise
         if not clone_inputs and "leaf" in text and "in-place" in text:
             guard.rewind()
             return take(subject, closure, guard, clone_inputs=True, reentrant=reentrant, **again)  # type: ignore[arg-type]
-        if track_inputs and "requires_grad" in text and "leaf" in text:
+        failure = _model_error(verb, "forward", error, names)
+        if track_inputs:  # does it run where nobody asks for the input's gradient?
             guard.rewind()
-            return take(subject, closure, guard, track_inputs=False, reentrant=reentrant, **again)  # type: ignore[arg-type]
-        raise _model_error(verb, "forward", error, names) from error
+            try:
+                return take(subject, closure, guard, track_inputs=False, reentrant=reentrant, **again)  # type: ignore[arg-type]
+            except ModelError:
+                raise failure from error
+        raise failure from error
     loss = _checked(loss, subject, names, verb)
+    if subject.prefix and id(subject.watched) not in names.ran:
+        raise FadeoutError(
+            f"{verb}: {subject.prefix!r} did not run on this batch; examine a part that the forward calls as a module"
+        )
     try:
         graph = build(loss, names, subject.modules, within=subject.prefix != "")
     except RecursionError as error:
         raise FadeoutError(f"{verb}: the autograd graph could not be walked: {error}") from error
+    if not graph.parameters_reached & {id(p) for _, p in subject.parameters}:
+        raise FadeoutError(
+            f"{verb}: the loss does not depend on any parameter of {type(subject.watched).__name__}; "
+            "check for detach(), no_grad(), .item() or an argmax between them"
+        )
     names.release()
     watch = observer.graph(graph)
     parameters = subject.parameters
     kept = [(leaf, leaf.grad) for leaf in graph.variables] if reentrant else []
     try:
-        with nullcontext() if not reentrant else torch.enable_grad():
+        with torch.enable_grad():
             tape = record(
                 graph,
                 loss,
@@ -269,7 +292,14 @@ def take(
                 reentrant=True,
                 **again,  # type: ignore[arg-type]
             )
-        raise _model_error(verb, "backward", error, names) from error
+        failure = _model_error(verb, "backward", error, names)
+        if track_inputs:
+            guard.rewind()
+            try:
+                return take(subject, closure, guard, track_inputs=False, reentrant=reentrant, **again)  # type: ignore[arg-type]
+            except ModelError:
+                raise failure from error
+        raise failure from error
     finally:
         for leaf, grad in kept:
             leaf.grad = grad
@@ -281,7 +311,7 @@ def take(
         front=sweep(graph, tape),
         loss=float(loss.detach()),
         parameters=parameters,
-        floor=FLOAT32_FLOOR,
+        floor=(HALF_FLOOR if _is_half(subject, autocast) and not double else FLOAT32_FLOOR) - math.log10(scale),
     )
 
 
@@ -289,7 +319,7 @@ def needs_more_range(done: Pass) -> bool:
     """Whether a norm left the range in which float32 sums of squares can be trusted."""
     if any(v != 0 and (v < SAFE_LOW or v > SAFE_HIGH) for v in done.tape.arrived.values()):
         return True
-    return lost_below(done, 1e-9)
+    return lost_below(done, 1e-3 if done.floor > FLOAT32_FLOOR / 2 else 1e-9)
 
 
 def lost_below(done: Pass, size: float) -> bool:
@@ -312,10 +342,16 @@ def range_scale(done: Pass) -> float:
     """A power of two for the seed that moves the smallest norms up and keeps the largest finite."""
     finite = [v for v in done.tape.arrived.values() if 0 < v < math.inf]
     largest = max(finite, default=1.0)
-    half = any(p.dtype is torch.float16 for _, p in done.parameters)
-    room = (14 if half else 120) - math.ceil(math.log2(largest) if largest > 0 else 0)
+    half = done.floor > FLOAT32_FLOOR / 2
+    most = 480 if done.in_double else 100  # squares must stay inside the format, too
+    room = (14 if half else most + 20) - math.ceil(math.log2(largest) if largest > 0 else 0)
     infinite = any(v == math.inf for v in done.tape.arrived.values())
-    return 2.0 ** (-100 if infinite and not half else max(min(room, 100), -100))
+    return 2.0 ** (-most if infinite and not half else max(min(room, most), -most))
+
+
+def _is_half(subject: Subject, autocast: torch.dtype | bool | None) -> bool:
+    """Whether gradients pass through float16 on the way."""
+    return autocast is torch.float16 or any(p.dtype is torch.float16 for _, p in subject.parameters)
 
 
 def double_copy(subject: Subject) -> Subject | None:
@@ -326,14 +362,6 @@ def double_copy(subject: Subject) -> Subject | None:
     except Exception:  # user code: __deepcopy__ and .double() can raise anything; the caller says so
         return None
     return Subject.of(model, watched, subject.prefix, subject.notes)
-
-
-def _starts_frozen(model: nn.Module) -> bool:
-    """Whether the first matrix of parameters is frozen: then backward never goes to the input."""
-    for parameter in model.parameters():
-        if parameter.dim() >= 2:
-            return not parameter.requires_grad
-    return False
 
 
 def _autocast(model: nn.Module, autocast: torch.dtype | bool) -> AbstractContextManager[Any]:
@@ -365,6 +393,8 @@ def _checked(loss: Any, subject: Subject, names: Names, verb: str) -> Tensor:
 
 def _model_error(verb: str, where: str, error: Exception, names: Names) -> ModelError:
     path = names.innermost
+    if where == "forward" and not path and id(names.watched) in names.ran:
+        where = "loss"  # the model itself had returned
     module = f" in {path!r}" if path else ""
     text = str(error).strip().splitlines()
     first = text[0] if text else ""
@@ -373,9 +403,10 @@ def _model_error(verb: str, where: str, error: Exception, names: Names) -> Model
         hint = "; move the batch to the model's device"
     elif "shape" in first or "size" in first.lower() or "dimension" in first.lower():
         hint = "; check the shape of the batch"
+    elif "out of bounds" in first and where == "loss":
+        hint = "; a label is outside the number of classes"
+    elif "second time" in first:
+        hint = "; a step= closure returns the scalar and leaves backward() to fadeout"
     elif "dtype" in first.lower() or "scalar type" in first:
         hint = "; check the dtype of the batch against the model's"
     return ModelError(f"{verb}: the model failed in its {where}{module}: {type(error).__name__}: {first}{hint}")
-
-
-Runner = Callable[..., Pass]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from fadeout.probe.attention import Attention
 from fadeout.probe.batch import Closure
 from fadeout.probe.guard import Guard
 from fadeout.probe.measure import Observed, observe
+from fadeout.probe.names import readable_path
 from fadeout.probe.norms import norm, read
-from fadeout.probe.passes import Pass, Several, Subject, take
+from fadeout.probe.passes import SAFE_LOW, Pass, Several, Subject, take
 from fadeout.probe.precision import Hunt, underflow
 from fadeout.probe.profile import effective_depth, straight_line
 from fadeout.probe.recurrent.watch import Recurrence
@@ -22,9 +23,10 @@ from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.probe.tokens import reach_map
 from fadeout.probe.units import Slope, Units
 from fadeout.probe.updates import update_ratios
-from fadeout.records import Layer, NotFinite, Reading, TimeProfile, TokenProfile
+from fadeout.records import Layer, NotFinite, Reading, TimeProfile, TokenProfile, Unaccounted
 
 FINE = NotFinite()
+_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(slots=True)
@@ -58,6 +60,10 @@ def take_reading(
     """
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    if optimizer is not None and isinstance(model, nn.Module):
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not held & {id(p) for p in model.parameters()}:
+            raise ValueError(f"{verb}: the optimizer holds no parameter of this {type(model).__name__}; pass its own")
     if reach < 0:
         raise ValueError(f"{verb}: reach= counts output positions to sample, >= 0; got {reach}")
     gathered: list[_Weights] = []
@@ -97,7 +103,12 @@ def take_reading(
     layers = _layers(seen, units, weights, optimizer is not None)
     ran = [layer for layer in layers if layer.ran]
     rows = tuple(layer.row for layer in layers)
-    ledger = seen.ledger
+    cut_off = tuple(
+        Unaccounted(path=row.row.path, op=row.row.kind, why="ran, but no gradient path leads to its weights")
+        for row in layers
+        if row.detached
+    )
+    ledger = replace(seen.ledger, unaccounted=(*seen.ledger.unaccounted, *cut_off))
     notes = [*seen.subject.notes, *seen.closure.notes, *weights.notes, *recurrence.notes]
     if units.checkpointed:
         notes.append("checkpointed activations: slopes not measured, they would run the forward again")
@@ -109,7 +120,7 @@ def take_reading(
         depth=effective_depth([(layer.row, layer.pace) for layer in ran]),
         on_paper=len(ran),
         detached=tuple(layer.row.path for layer in layers if layer.detached),
-        zero_weights=_zero_weights(seen.first, weights),
+        zero_weights=_zero_weights(seen, weights),
         origin=weights.hunt.origin if weights.hunt is not None else None,
         loss=seen.first.loss,
         optimizer=type(optimizer).__name__ if optimizer is not None else "",
@@ -138,6 +149,10 @@ def _weights(first: Pass, optimizer: Optimizer | None) -> _Weights:
         scalars.append(norm(parameter.detach()).double())
         scalars.append(norm(gradient).double() if gradient is not None else torch.zeros((), dtype=torch.float64))
     values = read(scalars)
+    small = [n for n in range(1, len(values), 2) if values[n] < SAFE_LOW]  # float32 squares leave float32 there
+    again = [(n, g) for n in small if (g := gradients[keys[n // 2]]) is not None]
+    for (n, _), value in zip(again, read([norm(g, exact=True) for _, g in again]), strict=True):
+        values[n] = value
     ratios: dict[int, float] = {}
     notes: list[str] = []
     if optimizer is not None:
@@ -158,11 +173,28 @@ def _weights(first: Pass, optimizer: Optimizer | None) -> _Weights:
     )
 
 
-def _zero_weights(first: Pass, weights: _Weights) -> tuple[str, ...]:
+def _zero_weights(seen: Observed, weights: _Weights) -> tuple[str, ...]:
+    """All-zero parameters with a gradient of their own, at which the way to the data ends."""
+    graph, tape = seen.best.graph, seen.best.tape
+    given = {i for (i, _), length in tape.arrived.items() if length > 0}
+    killers = {
+        i
+        for i in given
+        if graph.edges[i]
+        and not any(
+            tape.sent.get((i, e), 0.0) > 0 or (graph.feeders[(j, k)] == 1 and tape.arrived.get((j, k), 0.0) > 0)
+            for e, j, k in graph.edges[i]
+        )
+    }
+    behind = {key for i in killers for key in graph.multiplies.get(i, ())}
+    names = {id(p): name for name, p in seen.best.parameters}
+    first = {
+        id(p): key for (_, p), key in zip(seen.best.parameters, (id(q) for _, q in seen.first.parameters), strict=True)
+    }
     return tuple(
-        name
-        for name, p in first.parameters
-        if weights.size[id(p)] == 0 and weights.gradient[id(p)] > 0 and not name.endswith("bias")
+        names[key]
+        for key in names
+        if key in behind and weights.size[first[key]] == 0 and weights.gradient[first[key]] > 0
     )
 
 
@@ -179,13 +211,18 @@ def _layers(seen: Observed, units: Units, weights: _Weights, has_optimizer: bool
     first, best = seen.first, seen.best
     watched = seen.subject.watched
     inside = {id(m) for m in watched.modules()}
-    ran = {key: n for n, key in enumerate(first.names.ran)}
-    owners = [(p, m) for p, m in seen.subject.modules if id(m) in inside and _matrices(m)]
-    by_name = {path: id(m) for path, m in seen.subject.modules}
-    turn = {path: ran[key] for path, key in by_name.items() if key in ran}
-    for path, runner in zip(first.graph.path, first.graph.runner, strict=True):
-        turn.setdefault(path, turn.get(runner, len(ran)))  # held by one module, applied by another
-    owners.sort(key=lambda pm: turn.get(pm[0], len(ran)))
+    turn: dict[str, int] = {}
+    for path, is_matrix, made in zip(first.graph.path, first.graph.matrix, first.graph.turn, strict=True):
+        if is_matrix:
+            turn[path] = min(made, turn.get(path, made))
+    owners: dict[str, tuple[nn.Module, list[Tensor]]] = {}
+    by_path = dict(seen.subject.modules)
+    for path, module in seen.subject.modules:
+        if id(module) in inside and (own := _matrices(module)):
+            home = readable_path(path)
+            holder = by_path.get(home, module)
+            owners[home] = (holder, [*owners.get(home, (holder, []))[1], *own])
+    ran = {readable_path(p): first.names.ran[id(m)][3] for p, m in seen.subject.modules if id(m) in first.names.ran}
     scale = best.tape.scale
     arrived: dict[str, float] = {}
     elements: dict[str, int] = {}
@@ -195,26 +232,34 @@ def _layers(seen: Observed, units: Units, weights: _Weights, has_optimizer: bool
             arrived[path] = math.hypot(arrived.get(path, 0.0), length / scale)
     for i, size in best.tape.sizes.items():
         elements[best.graph.path[i]] = elements.get(best.graph.path[i], 0) + size
-    by_path: dict[str, list[int]] = {}
+    uses: dict[str, list[int]] = {}
     for i in range(len(first.graph.names)):
         if first.graph.matrix[i]:
-            by_path.setdefault(first.graph.path[i], []).append(i)
+            uses.setdefault(first.graph.path[i], []).append(i)
     readers = _readers(first, units)
     maxima = [float(m) for m, _ in units.samples.values()]
     largest = max((m for m in maxima if math.isfinite(m)), default=0.0)
     rows: list[_Row] = []
-    for path, module in owners:
-        nodes = by_path.get(path, [])
-        matrices = _matrices(module)
+    for path in sorted(owners, key=lambda p: turn.get(p, ran.get(p, len(first.names.of) + 10**9))):
+        module, matrices = owners[path]
+        nodes = uses.get(path, [])
         trained = any(p.requires_grad for p in matrices)
-        did_run = id(module) in ran or bool(nodes)
+        detached = (
+            not nodes
+            and trained
+            and path in ran
+            and _ran_with_gradients(first, module)
+            and all(id(p) in weights.missing for p in module.parameters(recurse=False) if p.requires_grad)
+        )
+        idle = not nodes and path not in ran and isinstance(module, _LAYERS)
+        if not (nodes or detached or idle):
+            continue  # a position table, a LayerScale: a parameter, but no layer
         reached = path in arrived
         outputs = [units.seen[i] for i in nodes if i in units.seen]
         if not outputs and path in units.seen_by_path:
             outputs = [units.seen_by_path[path]]
         slope = next((readers[i] for i in nodes if i in readers), None)
         samples = [units.samples[i][1] for i in nodes if i in units.samples]
-        grown = _ran_with_gradients(first, module)
         rows.append(
             _Row(
                 row=Layer(
@@ -240,12 +285,8 @@ def _layers(seen: Observed, units: Units, weights: _Weights, has_optimizer: bool
                     reached=reached,
                 ),
                 pace=_pace(matrices, weights, has_optimizer),
-                ran=did_run,
-                detached=trained
-                and did_run
-                and grown
-                and not nodes
-                and all(id(p) in weights.missing for p in module.parameters(recurse=False) if p.requires_grad),
+                ran=bool(nodes) or detached,
+                detached=detached,
             )
         )
     return rows

@@ -36,6 +36,7 @@ class Part:
         bias: Mean square of the bias added.
         width: Units the weight feeds, for the spread at finite width.
         phi: The activation.
+        key: Of a weight: which one it is, to tell where one is used again.
         keep: Of a dropout: the share kept.
         reads, gives: Elements that go in and come out.
         outside: Of an addition: it adds a tensor that is neither data nor parameter.
@@ -54,6 +55,7 @@ class Part:
     reads: int = 0
     gives: int = 0
     outside: bool = False
+    key: int = 0
     tokens: int = 0
     causal: bool = False
 
@@ -137,10 +139,10 @@ class Sketcher(Observer):
                 scalars += numbers
         values = read([s.double() for s in scalars])
         for (part, name, divisor), value in zip(waiting, values, strict=False):
-            setattr(part, name, value**2 / divisor)
+            setattr(part, name, value * value / max(1.0, divisor))
         for n, (slot, count) in enumerate(means):
             size, differs = values[len(waiting) + 2 * n : len(waiting) + 2 * n + 2]
-            ends[slot] = (size**2 / count, differs)
+            ends[slot] = (size * size / max(1, count), differs)
         for slot, (what, _) in graph.ends.items():
             if what == "embedding":
                 ends[slot] = (parts[slot[0]].gain, 1.0)
@@ -158,6 +160,9 @@ class Sketcher(Observer):
         if len(weights) != 1 and not (part.base.startswith("Embedding") and weights):
             return
         weight, transposed = weights[0]
+        if part.base not in _READ:
+            return
+        part.key = id(weight)
         if part.base.startswith("Embedding"):
             later(part, "gain", weight, weight.numel())
             return
@@ -171,7 +176,6 @@ class Sketcher(Observer):
             ):
                 return
             units = weight.shape[0]
-            part.gives = part.gives or 0
         part.width = units * (math.prod(weight.shape[2:]) if weight.dim() > 2 else 1)
         later(part, "gain", weight, units / _inside(self.modules.get(part.path), weight, part, self._calls.get(node)))
         if biases:
@@ -196,6 +200,9 @@ class Sketcher(Observer):
         part.gain = 1.0
         for n, (_, parameter) in enumerate(leaves[:2]):
             later(part, "gain" if n == 0 else "bias", parameter, parameter.numel())
+
+
+_READ = frozenset({"Addmm", "Mm", "Linear", "Convolution", "MkldnnConvolution", "Embedding", "EmbeddingBag"})
 
 
 def _attention(node: Node) -> tuple[int, bool]:

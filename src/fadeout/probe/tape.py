@@ -178,7 +178,14 @@ def record(
         if reentrant:
             for tensor in targets[: len(parameters) + len(leaves)]:
                 tensor.grad = None
-            torch.autograd.backward(loss, seed)
+            waiting = [(hooks, dict(hooks)) for v in graph.variables if (hooks := v._post_accumulate_grad_hooks)]
+            for hooks, _ in waiting:  # an optimizer that steps inside backward must not train the user's model
+                hooks.clear()
+            try:
+                torch.autograd.backward(loss, seed)
+            finally:
+                for hooks, own in waiting:
+                    hooks.update(own)
             found: list[Any] = [t.grad for t in targets[: len(parameters) + len(leaves)]]
             found += [captured.get(slot) for slot in inner_ends]
         elif targets:

@@ -45,10 +45,9 @@ def trunk(graph: Graph, tape: Tape) -> Way:
             best[i] = (1, weight, 0)
     nodes = [0]
     entries: list[tuple[int, Kind, float]] = []
-    squares: dict[int, float] = {}
+    totals: dict[int, float] = {}
     for (n, _), length in tape.arrived.items():
-        squares[n] = squares.get(n, 0.0) + length * length
-    totals = {n: math.sqrt(square) for n, square in squares.items()}
+        totals[n] = math.hypot(totals.get(n, 0.0), length)
     here = _total(totals, tape.scale, 0)
     i = 0
     while (onward := step[i]) is not None:

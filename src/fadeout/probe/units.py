@@ -64,18 +64,20 @@ class Units(Observer):
         self.samples: dict[int, tuple[Tensor, Tensor]] = {}
         self.influences: dict[int, tuple[Tensor, Tensor]] = {}
         self.checkpointed = False
+        self.batch = 0
 
     # ---- while the forward runs
 
     def forward(self, names: Names) -> None:
         names.listeners.append(self)
+        self.batch = names.samples
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: keep numbers of its result, never the result."""
         if node is None or out.layout != torch.strided or out.is_nested:
             return
         if function in _APPLIES:
-            self.rms[node] = output_of(out)
+            self.rms[node] = output_of(out, samples=self.batch)
         elif function in _ADDS and len(args) >= 2 and out.dim() >= 2:
             left, right = args[0], args[1]
             if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape == out.shape:
@@ -90,7 +92,7 @@ class Units(Observer):
         if any(p is not None and p.dim() >= 2 for p in module._parameters.values()):
             first = next((t for t in tensors(out) if t.is_floating_point()), None)
             if first is not None:
-                self.by_module[path] = output_of(first)
+                self.by_module[path] = output_of(first, samples=self.batch)
 
     # ---- between forward and backward
 
@@ -230,8 +232,11 @@ class _Recomputing(TorchFunctionMode):
 
 
 @torch.no_grad()
-def output_of(out: Tensor) -> tuple[Tensor, Tensor, int]:
-    """(norm of z, share of its energy between samples, elements); samples run along dimension 0."""
+def output_of(out: Tensor, *, samples: int = 0) -> tuple[Tensor, Tensor, int]:
+    """(norm of z, share of its energy between samples, elements).
+
+    Samples run along dimension 0, or along 1 where only that one has their number (T, N, D).
+    """
     z = out.detach()
     if z.layout != torch.strided or z.is_nested:
         nothing = torch.zeros((), dtype=torch.float64)
@@ -240,6 +245,8 @@ def output_of(out: Tensor) -> tuple[Tensor, Tensor, int]:
         z = torch.view_as_real(z.resolve_conj())
     size = z.numel()
     length = norm(z)
+    if samples and z.dim() >= 3 and z.shape[0] != samples == z.shape[1]:
+        z = z.transpose(0, 1)
     if z.dim() < 2 or z.shape[0] < 2 or not size:
         return length, torch.full((), float("nan"), device=z.device), size
     rows = z.reshape(z.shape[0], -1)

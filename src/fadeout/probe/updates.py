@@ -1,6 +1,7 @@
 """Updates: the change the optimizer's next step would make, layer by layer, without taking it."""
 
 import copy
+import inspect
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -48,13 +49,13 @@ def update_ratios(
                 ratios[id(parameter)] = 0.0
             continue
         try:
-            every = -(-parameter.numel() // SAMPLE) if single else 1
+            every = max(1, -(-parameter.numel() // SAMPLE)) if single else 1
             moved = _next(optimizer, group, parameter, gradient, every=every)
         except Exception as error:  # the optimizer's own code: closures (LBFGS), fused state, sparse-only
             why = f"{type(optimizer).__name__} can't step on one parameter alone: {type(error).__name__}"
             continue
         keys.append(id(parameter))
-        factors.append((parameter.numel() / moved.numel()) ** 0.5)
+        factors.append((parameter.numel() / max(1, moved.numel())) ** 0.5)
         updates.append(norm(moved))
     for key, factor, length in zip(keys, factors, read(updates), strict=True):
         update, size = factor * length, sizes[key]
@@ -86,5 +87,5 @@ def _next(optimizer: Optimizer, group: dict[str, object], parameter: Tensor, gra
             else copy.deepcopy(value)
             for name, value in state.items()
         }
-    type(optimizer).step(stand_in)
+    inspect.unwrap(type(optimizer).step)(stand_in)  # without the global hooks that watch real steps
     return clone - before

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from fadeout.probe.names import Names
+from fadeout.probe.names import Names, readable_path
 from fadeout.records import Unaccounted
 
 
@@ -90,9 +90,10 @@ class Walk:
         for path, module in modules:
             for parameter in module._parameters.values():
                 if parameter is not None and parameter.dim() >= 2:
-                    self.holders.setdefault(id(parameter), []).append(path)
+                    self.holders.setdefault(id(parameter), []).append(readable_path(path))
         self.unaccounted: list[Unaccounted] = []
         self.cut: set[tuple[int, int]] = set()
+        self.within = False
 
     def origin(self, i: int) -> tuple[str, str, str, Any, int]:
         return self.names.of.get(self.order[i], ("", "", "", None, 0))

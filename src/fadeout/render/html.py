@@ -9,17 +9,18 @@ from typing import Any
 
 from fadeout.errors import FadeoutError
 from fadeout.records import Exam
-from fadeout.render import sentences, tags, views, words
+from fadeout.render import across_tokens, along_tags, along_time, sentences, tags, views, words
 
 vl_convert: Any
 try:
     import vl_convert
 
-    from fadeout.render import charts
+    from fadeout.render import along_charts, charts
 except ImportError:  # both come with fadeout; a notebook without them still gets text and table
     vl_convert = None
 
 FEW = 60  # layers: as many stand open in the page
+SOME = 8  # recurrent layers or unusual attentions: as many are spelled out
 
 
 def page(exam: Exam, *, title: str | None = None) -> str:
@@ -38,6 +39,8 @@ def page(exam: Exam, *, title: str | None = None) -> str:
             tags.tag("p", f"fadeout · {name}", of="name"),
             _head(exam),
             _profile(exam, drawn),
+            _time(exam, drawn),
+            _tokens(exam, drawn),
             _account(exam, drawn),
             _stages(exam, drawn),
             _findings(exam),
@@ -72,6 +75,7 @@ def fragment(exam: Exam) -> str:
         spec["config"]["axis"] |= {"labelColor": grey, "titleColor": grey, "gridColor": "#80889140"}
         spec["config"]["legend"] = {"labelColor": grey}
         parts.append(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+    parts += [tags.tag("p", said) for said in (along_time.short(exam), across_tokens.short(exam)) if said]
     rows = [(row.label, words.decades(row.decades)) for row in views.operations(exam) if row.kind != "loss"]
     if rows and not views.carried_by_skips(views.kinds(exam)):
         parts.append(tags.table(["on the way from the last layer to the data", "decades"], rows[:4]))
@@ -128,6 +132,51 @@ def _profile(exam: Exam, drawn: dict[str, Any]) -> str:
         + tags.tag("p", note, of="dim")
         + _chart(drawn, "profile", charts.profile(exam))
     )
+
+
+def _time(exam: Exam, drawn: dict[str, Any]) -> str:
+    rows, gates = along_time.measured(exam), along_time.gates_only(exam)
+    if not rows and not gates:
+        return ""
+    parts = ["<h2>Gradient along time</h2>"]
+    several = [row for row in rows if len(row.lags) > 1]
+    if several:
+        said = along_time.about_lines(several)
+        if len(several) > along_charts.LINES:
+            said += f" The {along_charts.LINES} longest of {len(several):,} layers are drawn."
+        parts.append(tags.tag("p", said, of="dim") + _chart(drawn, "time", along_charts.lines(several)))
+        first = next((row for row in several if row.paths), None)
+        if first is not None:
+            parts.append(tags.tag("p", along_time.about_paths(first), of="dim"))
+            parts.append(_chart(drawn, "paths", along_charts.paths(first)))
+    shown = along_tags.recurrent(rows, gates)
+    if len(rows) + len(gates) > SOME:
+        title = f"All {words.count(len(rows) + len(gates), 'recurrent layer')}"
+        shown = f"<details><summary>{title}</summary>{shown}</details>"
+    return "\n".join([*parts, shown])
+
+
+def _tokens(exam: Exam, drawn: dict[str, Any]) -> str:
+    rows, maps = across_tokens.attentions(exam), across_tokens.reaches(exam)
+    if not rows and not maps:
+        return ""
+    parts = ["<h2>Gradient across tokens</h2>"]
+    for i, reach in enumerate(maps):
+        name = f"-{i + 1}" if i else ""
+        if reach.cells:
+            said = (
+                f"What each input position at {reach.path} receives from the sampled output positions; blank: nothing."
+            )
+            parts.append(tags.tag("p", said, of="dim") + _chart(drawn, "reach" + name, along_charts.reach_map(reach)))
+        if len(reach.curve) > 1:
+            said = f"With distance the reach {across_tokens.about(reach)}."
+            parts.append(tags.tag("p", said, of="dim") + _chart(drawn, "far" + name, along_charts.distance(reach)))
+    if rows:
+        parts.append(tags.tag("p", across_tokens.folded(rows) + "."))
+        parts += [tags.tag("p", f"{row.path}: {row.unusual}.") for row in rows if row.unusual][:SOME]
+        shown = along_tags.attentions(rows)
+        parts.append(f"<details><summary>{words.count(len(rows), 'attention')}</summary>{shown}</details>")
+    return "\n".join(parts)
 
 
 def _account(exam: Exam, drawn: dict[str, Any]) -> str:

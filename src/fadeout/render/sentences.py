@@ -38,6 +38,7 @@ def about(exam: Exam) -> tuple[str, ...]:
     if env.batches > 1:
         parts.append(words.count(env.batches, "batch"))
     parts.append(words.seconds(env.seconds))
+    parts += [words.plain(note) for note in env.notes if note.startswith("no loss given")]
     return tuple(parts)
 
 
@@ -46,6 +47,10 @@ def effective_depth(exam: Exam) -> str:
     depth = exam.effective_depth
     if depth.layers is None or not exam.weight_layers or "on paper" in exam.sentence:
         return ""
+    if exam.verdict in ("not_finite", "undetermined"):
+        return ""  # what moves is decided by gradients that are not there
+    if not exam.environment.optimizer and exam.verdict == "flows":
+        return ""  # which layers move is the optimizer's business, and none was given
     if depth.layers >= exam.weight_layers:
         if depth.layers == 1:
             return "The layer sees the input and moves."
@@ -62,6 +67,9 @@ def effective_depth(exam: Exam) -> str:
     for phrase, indices in groups.items():
         text = f"{words.layers(indices)} {phrase}"
         parts.append(_singular(text) if len(indices) == 1 else text)
+    frozen = sum(not layer.trained for layer in exam.layers[: exam.weight_layers])
+    if frozen:
+        parts.append(f"{words.count(frozen, 'layer')} {'are' if frozen > 1 else 'is'} frozen")
     on_paper = words.count(exam.weight_layers, "layer")
     practice = f"{depth.layers:,}" if depth.layers else "none"
     tail = f": {', '.join(parts)}" if parts else ""

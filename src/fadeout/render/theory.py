@@ -42,7 +42,7 @@ def profile(found: dict[str, Any]) -> Text:
     count = len(levels)
     shown = range(count) if count <= ROWS else sorted({round(i * (count - 1) / (ROWS - 1)) for i in range(ROWS)})
     for i in shown:
-        bar = "#" * round(40 * abs(levels[i]) / most) if most > 0 and math.isfinite(levels[i]) else ""
+        bar = "#" * round(40 * abs(levels[i]) / max(most, 0.05)) if math.isfinite(levels[i]) else ""
         text.append(f"  {i + 1:>5}  {_number(found['variances'][i]):>9}  {words.decades(levels[i]):>7}  {bar}\n")
     return text
 

@@ -16,7 +16,7 @@ def severed(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _no_path(reading: Reading) -> Finding | None:
-    trained = [layer.path for layer in reading.layers if layer.trained]
+    trained = [r.path for r in reading.layers if r.trained and (r.reached or r.path in reading.detached)]
     first = []
     for path in trained:
         if path not in reading.detached:

@@ -40,7 +40,7 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
     return Finding(
         code="FO101",
         label="vanishing",
-        level="alarm",
+        level="warning" if _carried(reading, decades, limits) else "alarm",
         claim=claim,
         where=tuple(dict.fromkeys(w.path for w in out)),
         line=out[0].line if out else "",
@@ -62,6 +62,12 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
         helps=_helps(reading, main),
         wont_help=_wont_help(reading, main),
     )
+
+
+def _carried(reading: Reading, decades: float, limits: Limits) -> bool:
+    """A moderate fade that the optimizer in use still carries: every layer sees and moves."""
+    every = reading.depth.layers is not None and reading.depth.layers >= reading.on_paper
+    return bool(reading.optimizer) and decades > limits.surely and every
 
 
 def _helps(reading: Reading, main: Kind) -> tuple[str, ...]:

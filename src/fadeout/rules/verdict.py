@@ -20,6 +20,8 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
     first = findings[0] if findings else None
     if word == "flows":
         text = f"The gradient flows: {_signed(ledger.decades)} decades from the last weight layer to the first."
+        if first is not None and first.label == "vanishing":
+            text = f"The gradient fades, {_signed(ledger.decades)} decades, but {reading.optimizer} still carries it."
         return text + _blocks(ledger.blocks) + memory_words(reading)
     if word == "undetermined":
         return "Undetermined: " + _why_unknown(reading)
@@ -71,7 +73,8 @@ def depth_words(reading: Reading) -> str:
     if neither:
         parts.append(f"{_which(neither)} {_do(neither)} neither")
     head = f" {len(trained):,} layers on paper, {f'{depth.layers:,}' if depth.layers else 'none'} in practice"
-    return head + (": " + ", ".join(parts) if parts else "") + "."
+    how = "" if reading.optimizer else " (by plain gradient steps, as no optimizer was given)"
+    return head + how + (": " + ", ".join(parts) if parts else "") + "."
 
 
 def _blocks(blocks: EffectiveBlocks | None) -> str:

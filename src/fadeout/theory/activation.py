@@ -110,7 +110,7 @@ def _check(phi: Elementwise, name: str) -> None:
     other[301:] = 0.37 * u[301:] + 1.3
     try:
         value, again, mixed = phi(u), phi(u), phi(other)
-        few = phi(u[:301])
+        few, turned = phi(u[:301]), phi(u.flip(0))
     except Exception as error:  # the user's code may raise anything; it is reported
         raise ValueError(
             f"{where} fails on a float64 tensor of shape (602,): {error}; "
@@ -121,7 +121,7 @@ def _check(phi: Elementwise, name: str) -> None:
         raise ValueError(f"{where} turns shape (602,) into {got}; pass an elementwise function, not a layer")
     if value.dtype != torch.float64:
         raise ValueError(f"{where} returns {value.dtype} for a float64 tensor; keep the dtype of the input inside it")
-    value, again, mixed, few = (v.detach() for v in (value, again, mixed, few))
+    value, again, mixed, few, turned = (v.detach() for v in (value, again, mixed, few, turned))
     if bool(value.isnan().any()):
         at = float(u[value.isnan()].abs().min())
         raise ValueError(f"{where} returns nan at |u| = {at:.3g}; it must be defined on the whole real line")
@@ -131,7 +131,11 @@ def _check(phi: Elementwise, name: str) -> None:
     if not torch.equal(value, again):
         raise ValueError(f"{where} gives two answers for one input; pass its mean (a module: eval mode)")
     near = 1e-9 * value.abs().clamp_min(1e-300)
-    if bool(((value - mixed).abs() > near)[:301].any() or ((value[:301] - few).abs() > near[:301]).any()):
+    if bool(
+        ((value - mixed).abs() > near)[:301].any()
+        or ((value[:301] - few).abs() > near[:301]).any()
+        or ((value - turned.flip(0)).abs() > near).any()
+    ):
         raise ValueError(
             f"{where} is not elementwise: one output moves with another input (softmax, a norm?); "
             "for normalisation use norms.batch_norm_gain or norms.layer_norm_gain"

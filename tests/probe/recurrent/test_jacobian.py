@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fadeout.probe import jacobian
+from fadeout.probe.recurrent import jacobian
 from fadeout.probe.recurrent.jacobian import step_jacobian
 
 
