@@ -116,8 +116,8 @@ def test_moments_obey_the_inequalities_of_moments(name, q):
     assert at.second * (1 + 1e-12) >= at.mean**2
     assert at.slope_second * (1 + 1e-12) >= at.slope_mean**2
     assert at.slope_second == 0.0 or at.slope_kurtosis >= 1 - 1e-12
-    assert at.variance * (1 + 1e-9) + 1e-15 * at.second >= q * at.slope_mean**2  # a Hermite coefficient
-    assert at.variance <= q * at.slope_second * (1 + 1e-9) + 1e-14 * at.second  # Gaussian Poincare
+    assert at.variance * (1 + 1e-7) + 1e-15 * at.second >= q * at.slope_mean**2  # a Hermite coefficient
+    assert at.variance <= q * at.slope_second * (1 + 1e-7) + 1e-14 * at.second  # Gaussian Poincare
 
 
 @given(st.sampled_from(sorted(ACTIVATIONS)), st.floats(1e-3, 100))

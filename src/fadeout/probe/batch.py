@@ -132,21 +132,22 @@ def _call(model: nn.Module, x: Any) -> Any:
     """model(x); model(*x) where its forward takes several arguments; model(**x) by their names."""
     if isinstance(x, Mapping) and x and set(x) <= _arguments(model)[1]:
         return model(**x)
-    if isinstance(x, (tuple, list)) and not _is_named(x) and _arguments(model)[0] > 1:
-        return model(*x)
+    if isinstance(x, (tuple, list)) and not _is_named(x):
+        needed, _, free = _arguments(model)
+        if needed > 1 or (free and isinstance(x, tuple)):  # forward(a, b), or forward(*inputs)
+            return model(*x)
     return model(x)
 
 
-def _arguments(model: nn.Module) -> tuple[int, set[str]]:
-    """How many arguments the forward must have, and the names of all it can take."""
+def _arguments(model: nn.Module) -> tuple[int, set[str], bool]:
+    """How many arguments the forward must have, the names of all, and whether it takes any number."""
     try:
         parameters = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
-        return 1, set()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters) and type(model).forward is not nn.Module.forward:
-        return 2, {p.name for p in parameters}  # forward(*inputs): a tuple is its inputs
+        return 1, set(), False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return sum(p.default is p.empty for p in positional), {p.name for p in parameters}
+    free = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return sum(p.default is p.empty for p in positional), {p.name for p in parameters}, free
 
 
 def _own_loss(output: Any) -> Tensor | None:

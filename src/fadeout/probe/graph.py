@@ -30,6 +30,7 @@ class Graph:
         loss_side: Nodes on the loss's side of the output.
         matrix: Nodes that apply weights.
         turn: When a node was made in the forward, as a running number.
+        opaque: A custom function stands on the way, which may train parameters unseen.
         multiplies: Per node: ids of the parameters that it multiplies with (not those it adds).
         path: Module that holds the weights, or that ran the operation.
         runner: Module that ran it.
@@ -55,6 +56,7 @@ class Graph:
     turn: list[int] = field(default_factory=list)
     multiplies: dict[int, list[int]] = field(default_factory=dict)
     unaccounted: list[Unaccounted] = field(default_factory=list)
+    opaque: bool = False
     parameters_reached: set[int] = field(default_factory=set)
 
 
@@ -134,7 +136,8 @@ def _shorten(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> Graph:
         line=[],
         total=size,
         unaccounted=walk.unaccounted,
-        parameters_reached={id(t) for i, t in walk.variable.items() if i not in walk.data_leaf},
+        parameters_reached={id(t) for t in walk.variable.values()},
+        opaque=any(not name[-1:].isdigit() and "::" not in name for name in walk.node_names),
     )
     _describe(walk, graph, keep, [on[i] or i in end_nodes for i in range(size)])
     return graph

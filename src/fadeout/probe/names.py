@@ -252,7 +252,7 @@ class Names(TorchFunctionMode):
         if tensor.device.type == "meta" or tensor.is_nested:
             return tensor
         if tensor.requires_grad:
-            if tensor.is_leaf and id(tensor) not in self._substituted:
+            if tensor.is_leaf and id(tensor) not in self._substituted and not isinstance(tensor, nn.Parameter):
                 self._substituted.add(id(tensor))
                 self.inputs.append((path or "input", tensor))
             return tensor

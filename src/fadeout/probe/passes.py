@@ -260,7 +260,7 @@ def take(
         graph = build(loss, names, subject.modules, within=subject.prefix != "")
     except RecursionError as error:
         raise FadeoutError(f"{verb}: the autograd graph could not be walked: {error}") from error
-    if not graph.parameters_reached & {id(p) for _, p in subject.parameters}:
+    if not graph.opaque and not graph.parameters_reached & {id(p) for _, p in subject.parameters}:
         raise FadeoutError(
             f"{verb}: the loss does not depend on any parameter of {type(subject.watched).__name__}; "
             "check for detach(), no_grad(), .item() or an argmax between them"
