@@ -18,7 +18,7 @@ demo: .venv/installed
 	$(BIN)/python examples/demo.py --page out/demo.html
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -27,6 +27,7 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/cost.py --page docs/cost.md
+	$(BIN)/python benchmarks/theory.py
 
 pictures: .venv/installed
 	$(BIN)/python docs/pictures.py
