@@ -11,7 +11,7 @@ from fadeout.version import VERSION as __version__
 if TYPE_CHECKING:
     from fadeout.errors import FadeoutError, ModelError
     from fadeout.examine import examine
-    from fadeout.forecast import predict
+    from fadeout.forecast.prediction import predict
     from fadeout.probe.measure import measure
     from fadeout.records import Exam, Finding, Ledger
     from fadeout.report import compare, report
@@ -29,7 +29,7 @@ _NAMES = {
     "examine": "fadeout.examine",
     "load": "fadeout.store",
     "measure": "fadeout.probe.measure",
-    "predict": "fadeout.forecast",
+    "predict": "fadeout.forecast.prediction",
     "report": "fadeout.report",
     "save": "fadeout.store",
 }

@@ -11,17 +11,8 @@ from torch import Tensor, nn
 from fadeout.probe.account import read_ledger
 from fadeout.probe.batch import Closure, closure, tensors
 from fadeout.probe.guard import Guard
-from fadeout.probe.passes import (
-    Observer,
-    Pass,
-    Subject,
-    double_copy,
-    lost_below,
-    needs_more_range,
-    range_scale,
-    subject,
-    take,
-)
+from fadeout.probe.passes import Observer, Pass, lost_below, needs_more_range, range_scale, take
+from fadeout.probe.subject import Subject, double_copy, subject
 from fadeout.records import Ledger, Unaccounted
 
 DOUBLE_FLOOR = -153.0  # decades: below it squares leave float64

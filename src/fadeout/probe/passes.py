@@ -1,9 +1,7 @@
 """Passes: one instrumented forward and backward, repeated with more range where norms leave it."""
 
-import copy
 import math
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.probe.batch import Closure, Step, closure
+from fadeout.probe.batch import Closure
 from fadeout.probe.front import Front, sweep
 from fadeout.probe.graph import Graph, build
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import Names
+from fadeout.probe.subject import Subject
 from fadeout.probe.tape import Tape, Watcher, record
 
 SAFE_LOW, SAFE_HIGH = 1e-15, 1e15  # outside, float32 squares leave float32
@@ -74,117 +73,6 @@ class Several(Observer):
         for observer in self.observers:
             found.update(observer.graph(graph))
         return found
-
-
-@dataclass(slots=True)
-class Subject:
-    """What is examined: the user's model without wrappers, and where inside it."""
-
-    model: nn.Module
-    watched: nn.Module
-    prefix: str
-    notes: list[str]
-    modules: list[tuple[str, nn.Module]]
-    parameters: list[tuple[str, nn.Parameter]]
-
-    @classmethod
-    def of(cls, model: nn.Module, watched: nn.Module, prefix: str, notes: list[str]) -> "Subject":
-        """List modules and trained parameters once; the lists of large models are slow to make."""
-        return cls(
-            model=model,
-            watched=watched,
-            prefix=prefix,
-            notes=notes,
-            modules=list(model.named_modules()),
-            parameters=[(n, p) for n, p in watched.named_parameters(prefix=prefix) if p.requires_grad],
-        )
-
-
-def subject(
-    model: Any,
-    batch: Any,
-    *,
-    loss: Callable[..., Tensor] | None,
-    step: Step | None,
-    within: str | None,
-    verb: str,
-) -> Subject:
-    """Unwrap a model and find the part to examine.
-
-    The batch and its loss serve lazy modules only, whose shapes a first forward decides.
-
-    Raises:
-        TypeError: If it is no module.
-        FadeoutError: If nothing in it can be trained, or `within` names no module.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"{verb}: the model must be a torch.nn.Module, got {type(model).__name__}; "
-            "pass the network itself, not a class or its output"
-        )
-    notes: list[str] = []
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if isinstance(inner, nn.Module):
-            notes.append("torch.compile: examined the original module, eagerly")
-        elif type(model).__name__ in ("DistributedDataParallel", "DataParallel") and isinstance(
-            getattr(model, "module", None), nn.Module
-        ):
-            inner = model.module
-            notes.append(f"{type(model).__name__}: examined the module inside")
-        else:
-            break
-        model = inner
-    lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
-    if lazy:
-        model = copy.deepcopy(model)
-        _initialise(model, batch, loss=loss, step=step, verb=verb)
-        notes.append("lazy modules: examined a copy, so that the original stays uninitialised")
-    parameters = list(model.parameters())
-    name = type(model).__name__
-    if not parameters:
-        raise FadeoutError(f"{verb}: {name} has no parameters; there is nothing a gradient could train")
-    if any(p.device.type == "meta" for p in parameters):
-        raise FadeoutError(
-            f"{verb}: {name} is on the meta device, which holds no values; "
-            "materialise it first, e.g. model.to_empty(device='cpu') and initialise"
-        )
-    if not any(p.requires_grad for p in parameters):
-        raise FadeoutError(
-            f"{verb}: no parameter of {name} requires a gradient; "
-            "everything is frozen - check requires_grad_(False) or set it on the part you train"
-        )
-    if any(p.is_inference() for p in parameters):
-        raise FadeoutError(
-            f"{verb}: {name} was created under torch.inference_mode, so autograd can't record it; create it outside"
-        )
-    watched = model
-    if within is not None:
-        try:
-            watched = model.get_submodule(within)
-        except AttributeError:
-            near = [n for n, _ in model.named_modules() if n][:8]
-            raise FadeoutError(
-                f"{verb}: {name} has no module {within!r}; its modules begin with {', '.join(near) or 'none'}"
-            ) from None
-        notes.append(f"within {within!r}: the account stops at what enters it")
-    about = Subject.of(model, watched, within or "", notes)
-    if not about.parameters:
-        raise FadeoutError(f"{verb}: nothing under {within!r} requires a gradient; everything there is frozen")
-    return about
-
-
-def _initialise(
-    model: nn.Module, batch: Any, *, loss: Callable[..., Tensor] | None, step: Step | None, verb: str
-) -> None:
-    """Run lazy modules once, so that they get their shapes; the random state is put back."""
-    with Guard([]), torch.enable_grad():
-        try:
-            closure(model, batch, loss=loss, step=step, verb=verb).run(model)
-        except FadeoutError:
-            raise
-        except Exception as error:
-            raise ModelError(f"{verb}: the model failed in its forward: {type(error).__name__}: {error}") from error
 
 
 def take(
@@ -352,16 +240,6 @@ def range_scale(done: Pass) -> float:
 def _is_half(subject: Subject, autocast: torch.dtype | bool | None) -> bool:
     """Whether gradients pass through float16 on the way."""
     return autocast is torch.float16 or any(p.dtype is torch.float16 for _, p in subject.parameters)
-
-
-def double_copy(subject: Subject) -> Subject | None:
-    """The same network in float64, or None where it can't be copied."""
-    try:
-        model = copy.deepcopy(subject.model).double()
-        watched = model.get_submodule(subject.prefix) if subject.prefix else model
-    except Exception:  # user code: __deepcopy__ and .double() can raise anything; the caller says so
-        return None
-    return Subject.of(model, watched, subject.prefix, subject.notes)
 
 
 def _autocast(model: nn.Module, autocast: torch.dtype | bool) -> AbstractContextManager[Any]:

@@ -15,11 +15,12 @@ from fadeout.probe.guard import Guard
 from fadeout.probe.measure import Observed, observe
 from fadeout.probe.names import readable_path
 from fadeout.probe.norms import norm, read
-from fadeout.probe.passes import SAFE_LOW, Pass, Several, Subject, take
+from fadeout.probe.passes import SAFE_LOW, Pass, Several, take
 from fadeout.probe.precision import Hunt, underflow
 from fadeout.probe.profile import effective_depth, straight_line
 from fadeout.probe.recurrent.watch import Recurrence
 from fadeout.probe.sketch import Sketch, Sketcher
+from fadeout.probe.subject import Subject
 from fadeout.probe.tokens import reach_map
 from fadeout.probe.units import Slope, Units
 from fadeout.probe.updates import update_ratios

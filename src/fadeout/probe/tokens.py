@@ -12,7 +12,7 @@ from fadeout.probe import kinds
 from fadeout.probe.batch import Closure
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import Names
-from fadeout.probe.passes import Subject
+from fadeout.probe.subject import Subject
 from fadeout.records import TokenProfile
 
 

@@ -1,0 +1,109 @@
+"""The forecast: mean-field theory on the ledger's own operations, beside the measurement."""
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from fadeout.forecast.pulls import Pull, expect_pulls, places
+from fadeout.forecast.signals import Signal, expect_signals
+from fadeout.forecast.surprises import find_surprises
+from fadeout.probe.measure import observe
+from fadeout.probe.sketch import Sketch, Sketcher
+from fadeout.records import Forecast, ForecastLayer, Ledger
+from fadeout.theory import band
+
+SLACK = 0.1  # decades: finite batches, and samples of unequal size
+SIGMAS = 1.96
+
+
+def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
+    """Theory on a sketched network, and where a measurement is off it.
+
+    Args:
+        sketch: The operations, weights and input that were read.
+        ledger: The measurement to compare with; None: a pure prediction.
+
+    Returns:
+        Decades of every layer's gradient relative to the last one's, with the band that 95 % of
+        random draws of such weights fall in; None where theory can't tell, with the reason.
+    """
+    sketch = _once(sketch)
+    signals = expect_signals(sketch)
+    pulls = expect_pulls(sketch, signals)
+    below, _ = places(sketch)
+    rows: list[ForecastLayer] = []
+    first: list[ForecastLayer] = []
+    for i in range(len(sketch.parts) - 1, -1, -1):
+        if not sketch.matrix[i]:
+            continue
+        row = _row(sketch, signals, pulls, i)
+        rows.append(row)
+        if not below[i]:
+            first.append(row)
+    known = [row for row in first if row.decades is not None and row.band is not None]
+    total = spread = None
+    if first and len(known) == len(first):
+        top = max(known, key=lambda row: row.decades or -math.inf)
+        total, spread = top.decades, top.band
+    layers = tuple(rows)
+    surprises = find_surprises(layers, ledger) if ledger is not None else ()
+    return Forecast(decades=total, band=spread, layers=layers, surprises=surprises)
+
+
+def _once(sketch: Sketch) -> Sketch:
+    """Weights that are used again (a recurrence, shared layers) are not the fresh ones theory speaks of."""
+    uses: dict[int, int] = {}
+    for part in sketch.parts:
+        if part.key and not part.base.startswith("Embedding"):
+            uses[part.key] = uses.get(part.key, 0) + 1
+    for part in sketch.parts:
+        if uses.get(part.key, 0) > 1:
+            part.gain = math.nan
+    return sketch
+
+
+def _row(sketch: Sketch, signals: list[Signal], pulls: list[Pull], i: int) -> ForecastLayer:
+    pull, signal = pulls[i], signals[i]
+    q = signal.square if math.isfinite(signal.square) else None
+    if pull.why or not math.isfinite(pull.level):
+        why = pull.why or "the gradient's size at this layer is beyond theory"
+        return ForecastLayer(path=sketch.parts[i].path, q=q, decades=None, band=None, why=why)
+    low, high = pull.level / 2, max(pull.most, pull.level) / 2
+    decades = (low + high) / 2
+    floor, ceiling = band(low, beta=pull.beta, sigmas=SIGMAS), band(high, beta=pull.beta, sigmas=SIGMAS)
+    return ForecastLayer(
+        path=sketch.parts[i].path,
+        q=q,
+        decades=decades,
+        band=(floor.low - SLACK, ceiling.high + SLACK),
+        why=signal.why,
+    )
+
+
+def sketch_of(model: nn.Module, inputs: Any) -> Sketch:
+    """Run a model forward once and sketch it."""
+    sketcher = Sketcher()
+    observe(model, inputs, loss=None, step=None, within=None, autocast=None, verb="predict", observer=sketcher)
+    assert sketcher.sketch is not None
+    return sketcher.sketch
+
+
+def predict(model: nn.Module, inputs: Tensor | Any) -> Forecast:
+    """What mean-field theory expects of a network before a single step.
+
+    Reads the model's own layers, the actual weights' variances and the input's mean square, and
+    predicts the activation variance q and the gradient's decades at every layer, with the band of
+    finite width (Hanin and Nica 2018; the width and fourth moment of the slopes).
+
+    Args:
+        model: Any module; what theory can't speak about is marked layer by layer.
+        inputs: One batch as the model takes it: a tensor, a tuple or a dict.
+
+    Returns:
+        The forecast; `decades` is None where some part of the way is beyond theory.
+
+    Raises:
+        FadeoutError, ModelError: As `measure`.
+    """
+    return predict_from(sketch_of(model, inputs))

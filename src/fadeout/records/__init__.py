@@ -1,0 +1,64 @@
+"""Value types every layer shares.  Imports nothing but the standard library.
+
+Decades are log10 of Euclidean norms; negative fades.  `-inf` means that exactly nothing
+arrives; `nan` that the quantity is not defined (0/0, or not finite).  Tuples run from the
+loss towards the data where they hold operations, and from the data towards the loss where
+they hold layers.
+"""
+
+from fadeout.records.exam import Environment, Exam, Reading
+from fadeout.records.finding import Cause, Evidence, Finding, WontHelp
+from fadeout.records.forecast import Forecast, ForecastLayer, Surprise
+from fadeout.records.layer import EffectiveDepth, Layer, NotFinite, Origin, Profile, Underflow
+from fadeout.records.ledger import (
+    Block,
+    Branch,
+    Edge,
+    EffectiveBlocks,
+    End,
+    Ledger,
+    Stage,
+    Trunk,
+    Unaccounted,
+    WeightOp,
+)
+from fadeout.records.sequence import GateSpan, TimeProfile, TokenProfile
+from fadeout.records.words import KINDS, Kind, Level, Progress, Status, Verdict
+
+__all__ = [
+    "KINDS",
+    "Block",
+    "Branch",
+    "Cause",
+    "Edge",
+    "EffectiveBlocks",
+    "EffectiveDepth",
+    "End",
+    "Environment",
+    "Evidence",
+    "Exam",
+    "Finding",
+    "Forecast",
+    "ForecastLayer",
+    "GateSpan",
+    "Kind",
+    "Layer",
+    "Ledger",
+    "Level",
+    "NotFinite",
+    "Origin",
+    "Profile",
+    "Progress",
+    "Reading",
+    "Stage",
+    "Status",
+    "Surprise",
+    "TimeProfile",
+    "TokenProfile",
+    "Trunk",
+    "Unaccounted",
+    "Underflow",
+    "Verdict",
+    "WeightOp",
+    "WontHelp",
+]

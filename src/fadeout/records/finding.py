@@ -1,0 +1,52 @@
+"""Records of findings: claims that a reader can check and act on."""
+
+from dataclasses import dataclass
+
+from fadeout.records.words import Kind, Level, Status, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One number a finding rests on, with the bound it was held against."""
+
+    name: str
+    value: float
+    bound: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One kind's part of the decades lost, 0 to 1."""
+
+    kind: Kind
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WontHelp:
+    """A treatment people try, and why it will not help here."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A claim about an exam that a reader can check and act on."""
+
+    code: str
+    label: Verdict
+    level: Level
+    claim: str
+    where: tuple[str, ...]
+    line: str
+    decades: float
+    expected: float
+    since: int
+    confidence: float
+    cause: tuple[Cause, ...]
+    status: Status
+    evidence: tuple[Evidence, ...]
+    helps: tuple[str, ...] = ()
+    wont_help: tuple[WontHelp, ...] = ()

@@ -1,0 +1,74 @@
+"""Records along a sequence: through time, and across tokens."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpan:
+    """Tokens until a gate or linear recurrence has lost one decade, read off its parameters.
+
+    Attributes:
+        median: Over heads or units; inf where it never forgets.
+        slowest: Of the slowest head or unit that forgets at all.
+        family: The recurrence as its paper calls it.
+        heads: Heads or units counted; `stuck` of them never move.
+    """
+
+    median: float
+    slowest: float
+    family: str
+    heads: int
+    stuck: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeProfile:
+    """One recurrent layer and direction along time; lags count steps back from the last one.
+
+    Attributes:
+        path: Module, with torch's suffix of layer and direction ("rnn.l0", "rnn.l1_reverse").
+        horizon: Steps back until the joint (h, c) gradient of the last valid step's loss has
+            lost one decade; inf if it never does; nan where only parameters were read.
+        steps: Length of the longest sequence; 0 where only parameters were read.
+        log_gain: Decades from lag 0 to each lag.
+        paths: (name, share of the gradient at each lag): "cell" by the product of the forget
+            gates alone, "hidden" through the recurrent weight, "above" through the layer above.
+        gates: (name, mean openness 0 to 1, mean slope).
+        source: "loss", or "noise" where the loss does not read the last step.
+        gate_horizon: What the parameters alone say.
+    """
+
+    path: str
+    horizon: float
+    steps: int
+    log_gain: tuple[float, ...]
+    paths: tuple[tuple[str, tuple[float, ...]], ...]
+    gates: tuple[tuple[str, float, float], ...]
+    source: str
+    gate_horizon: GateSpan | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenProfile:
+    """One attention, or the reach map of the whole model, across tokens.
+
+    Attributes:
+        path: Module of the attention; for the reach map, of what holds the positions.
+        positions: Output positions whose reach was measured; empty for an attention.
+        reach: [sampled position][input position]: log10 norm of the gradient of a fixed random
+            projection of the output there; -inf where nothing is reached.
+        distance_curve: Mean reach at each distance back, relative to distance 0, decades.
+        rank_collapse: Distance of the stream from its token mean after the attention's addition,
+            over its size: 1 tokens apart, 0 all alike.
+        live_rows: Share of the softmax's rows whose gradient exceeds a thousandth of what even
+            attention would pass.
+        entropy: Mean entropy of the rows over the largest possible, 0 to 1.
+    """
+
+    path: str
+    positions: tuple[int, ...]
+    reach: tuple[tuple[float, ...], ...]
+    distance_curve: tuple[float, ...]
+    rank_collapse: float
+    live_rows: float
+    entropy: float
