@@ -1,6 +1,6 @@
 """What theory costs: critical points, a phase diagram, a thousand-layer prediction.
 
-    python benchmarks/theory.py
+python benchmarks/theory.py
 """
 
 import statistics
