@@ -12,6 +12,8 @@ from fadeout.errors import FadeoutError
 from fadeout.probe.recurrent.gate_families import FAMILIES, Family
 from fadeout.probe.recurrent.profiles import GateHorizon
 
+_TORCH_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
 
 @torch.no_grad()
 def gate_horizons(model: nn.Module) -> tuple[GateHorizon, ...]:
@@ -26,6 +28,8 @@ def gate_horizons(model: nn.Module) -> tuple[GateHorizon, ...]:
     """
     found = []
     for path, module in model.named_modules():
+        if type(module).__module__.startswith("torch.nn.") and not isinstance(module, _TORCH_RECURRENT):
+            continue  # torch's other layers have no gates over time, and there are many of them
         family = next((f for f in FAMILIES if f.fits(module)), None)
         if family is None:
             continue
