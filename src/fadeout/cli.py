@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="fadeout",
-    help="Finds where a network's gradient fades out, says why with proof, and brings it back.",
+    help="Finds where a network's gradient fades out between the loss and the first layer, and says what takes it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

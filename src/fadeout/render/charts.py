@@ -47,7 +47,13 @@ def profile(
         "layer:Q",
         title="layer, from data to loss",
         scale=alt.Scale(domain=[0.5, max(1, len(rows)) + 0.5], nice=False, zero=False),
-        axis=alt.Axis(tickMinStep=1, format=",d", grid=False, labelOverlap=True),
+        axis=alt.Axis(
+            # few layers: a tick each, or a short axis repeats its numbers
+            **({"values": list(range(1, len(rows) + 1))} if len(rows) <= 25 else {"tickMinStep": 1}),
+            format=",d",
+            grid=False,
+            labelOverlap=True,
+        ),
     )
     second = [_point(point, math.nan) for point in views.depth(other).points] if other else []
     shared += [row["level"] for row in second if row["level"] is not None]
