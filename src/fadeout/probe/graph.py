@@ -207,7 +207,9 @@ def _describe(walk: Walk, graph: Graph, keep: list[int], on: list[bool]) -> None
         graph.kind.append(kind)
         graph.path.append(path)
         if inner and kinds.is_matrix(name) and kind != "loss":
-            inner, function = False, function if function in ("matmul", "einsum", "linear") else "linear"
+            plain = kinds.base_name(name) in ("Addmm", "Mm", "Bmm", "Baddbmm")
+            renamed = plain and function not in ("matmul", "einsum", "linear", "bilinear")
+            inner, function = False, "linear" if renamed else function
         graph.op.append(kinds.readable(name) if inner or custom or not function else function)
         graph.line.append((code, instruction))
         # where a part is examined, what hands tensors to it is not its own
