@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fadeout.forecast.pulls import Pull, expect_pulls, places
+from fadeout.forecast.pulls import Pull, expect_pulls
 from fadeout.forecast.signals import Signal, expect_signals
 from fadeout.forecast.surprises import find_surprises
+from fadeout.probe.graph import weights_around
 from fadeout.probe.measure import observe
 from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.records import Forecast, ForecastLayer, Ledger
@@ -31,7 +32,7 @@ def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
     sketch = _once(sketch)
     signals = expect_signals(sketch)
     pulls = expect_pulls(sketch, signals)
-    below, _ = places(sketch)
+    below, _ = weights_around(sketch.edges, sketch.matrix)
     rows: list[ForecastLayer] = []
     first: list[ForecastLayer] = []
     for i in range(len(sketch.parts) - 1, -1, -1):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fadeout.forecast.moments import moments_near
 from fadeout.forecast.signals import BATCH_NORMS, LAYER_NORMS, RMS_NORMS, SAME, Signal, divided_input, mixing
+from fadeout.probe.graph import weights_around
 from fadeout.probe.sketch import Sketch
 from fadeout.theory import layer_beta
 
@@ -22,23 +23,10 @@ class Pull:
     why: str = ""
 
 
-def places(sketch: Sketch) -> tuple[list[bool], list[bool]]:
-    """Per node: a weight on its data side; a weight between it and the loss."""
-    count = len(sketch.parts)
-    below, above = [False] * count, [False] * count
-    for i in range(count - 1, -1, -1):
-        below[i] = any(below[j] or sketch.matrix[j] for _, j, _ in sketch.edges[i])
-    for i in range(count):
-        if above[i] or sketch.matrix[i]:
-            for _, j, _ in sketch.edges[i]:
-                above[j] = True
-    return below, above
-
-
 def expect_pulls(sketch: Sketch, signals: list[Signal]) -> list[Pull]:
     count = len(sketch.parts)
     pulls = [Pull() for _ in range(count)]
-    _, above = places(sketch)
+    _, above = weights_around(sketch.edges, sketch.matrix)
     for i in range(count):
         if sketch.matrix[i] and not above[i]:
             pulls[i] = Pull(level=0.0, most=0.0)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 
 from fadeout.probe.blocks import effective_blocks
-from fadeout.probe.front import Front
-from fadeout.probe.graph import Graph, line_of
+from fadeout.probe.front import Front, log
+from fadeout.probe.graph import Graph, line_of, weights_around
 from fadeout.probe.stages import stages
-from fadeout.probe.tape import Tape
+from fadeout.probe.tape import Tape, arrivals
 from fadeout.probe.trunk import Way, trunk
 from fadeout.records import KINDS, Edge, End, Kind, Ledger, Trunk, Unaccounted, WeightOp
 
@@ -45,7 +45,7 @@ def read_ledger(
             by_kind["skip"] += move.merge
         operations.append(Edge(path=graph.path[i], op=graph.op[i], line=lines[i], kind=kind, log_gain=gain))
     way = trunk(graph, tape)
-    norms = arrivals(graph, tape)
+    norms = {i: length / tape.scale for i, length in arrivals(tape).items()}
     weights = _weights(graph, norms, way, lines, tape.sizes)
     unaccounted = [*graph.unaccounted, *_dropped(graph, tape)]
     if tape.reentrant:
@@ -87,19 +87,6 @@ def _dropped(graph: Graph, tape: Tape) -> list[Unaccounted]:
     return list(found.values())
 
 
-def arrivals(graph: Graph, tape: Tape) -> dict[int, float]:
-    """Norm of the gradient that arrives at every node, over all its slots, seed taken out."""
-    norms: dict[int, float] = {}
-    for (i, _), length in tape.arrived.items():
-        norms[i] = math.hypot(norms.get(i, 0.0), length / tape.scale)
-    return norms
-
-
-def log(value: float) -> float:
-    """log10; -inf for 0, nan for nan, inf for inf."""
-    return math.log10(value) if value > 0 else (math.nan if math.isnan(value) else -math.inf)
-
-
 def _lines(graph: Graph) -> list[str]:
     known: dict[tuple[int, int], str] = {}
     lines = []
@@ -124,14 +111,7 @@ def _weights(
 ) -> list[WeightOp]:
     """Every use of a weight, data side first."""
     count = len(graph.names)
-    below = [False] * count  # a weight operation on its data side
-    above = [False] * count  # a weight operation between it and the loss
-    for i in range(count - 1, -1, -1):
-        below[i] = any(below[j] or graph.matrix[j] for _, j, _ in graph.edges[i])
-    for i in range(count):
-        if above[i] or graph.matrix[i]:
-            for _, j, _ in graph.edges[i]:
-                above[j] = True
+    below, above = weights_around(graph.edges, graph.matrix)
     on_trunk = set(way.nodes)
     return [
         WeightOp(

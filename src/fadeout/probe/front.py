@@ -144,9 +144,12 @@ def sweep(graph: Graph, tape: Tape) -> Front:
 
 def half_log(square: float) -> float:
     """log10 of a norm from its square; -inf for zero."""
-    if square > 0:
-        return math.log10(square) / 2
-    return math.nan if math.isnan(square) else -math.inf
+    return log(square) / 2
+
+
+def log(value: float) -> float:
+    """log10; -inf for 0, nan for nan, inf for inf."""
+    return math.log10(value) if value > 0 else (math.nan if math.isnan(value) else -math.inf)
 
 
 def _split(before: float, alone: float, after: float) -> tuple[float, float]:

@@ -259,6 +259,19 @@ def _holder(walk: Walk, i: int, path: str, on: list[bool]) -> str:
     return path
 
 
+def weights_around(edges: list[list[tuple[int, int, int]]], matrix: list[bool]) -> tuple[list[bool], list[bool]]:
+    """Per node: a weight operation on its data side; one between it and the loss."""
+    count = len(matrix)
+    below, above = [False] * count, [False] * count
+    for i in range(count - 1, -1, -1):
+        below[i] = any(below[j] or matrix[j] for _, j, _ in edges[i])
+    for i in range(count):
+        if above[i] or matrix[i]:
+            for _, j, _ in edges[i]:
+                above[j] = True
+    return below, above
+
+
 def line_of(code: Any, instruction: int) -> str:
     """'model.py:41' from a code object and the instruction it stood at."""
     if code is None:

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -53,15 +54,21 @@ def measure(
     return observe(model, batch, loss=loss, step=step, within=within, autocast=autocast, verb="measure").ledger
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """A finished measurement: the pass the ledger rests on, the first pass, and the ledger."""
+    """A finished measurement.
 
-    def __init__(self, ledger: Ledger, first: Pass, best: Pass, about: Subject, call: Closure) -> None:
-        self.ledger = ledger
-        self.first = first
-        self.best = best
-        self.subject = about
-        self.closure = call
+    Attributes:
+        ledger: The account.
+        first: The first pass, which observers saw.
+        best: The pass that the ledger rests on; the first, or one with more range.
+    """
+
+    ledger: Ledger
+    first: Pass
+    best: Pass
+    subject: Subject
+    closure: Closure
 
 
 def observe(
@@ -99,7 +106,7 @@ def observe(
                 guard.rewind()
                 best = _in_double(wide, call, best, verb)
         ledger = _ledger(best, influence)
-    return Observed(ledger, first, best, about, call)
+    return Observed(ledger=ledger, first=first, best=best, subject=about, closure=call)
 
 
 def _ledger(best: Pass, influence: Callable[[int, int], float] | None) -> Ledger:

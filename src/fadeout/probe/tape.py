@@ -1,5 +1,6 @@
 """The tape: one backward pass with hooks that write down the norm of every gradient in flight."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -224,3 +225,11 @@ def record(
         shares[(n, e)] = share
         shares[last_key] = rest - share
     return tape
+
+
+def arrivals(tape: Tape) -> dict[int, float]:
+    """Norm of the gradient that arrives at every node, over all its slots, the seed still in it."""
+    norms: dict[int, float] = {}
+    for (i, _), length in tape.arrived.items():
+        norms[i] = math.hypot(norms.get(i, 0.0), length)
+    return norms

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fadeout.probe.ends import Slot
 from fadeout.probe.graph import Graph
-from fadeout.probe.tape import Tape
+from fadeout.probe.tape import Tape, arrivals
 from fadeout.records import Kind
 
 
@@ -45,9 +45,7 @@ def trunk(graph: Graph, tape: Tape) -> Way:
             best[i] = (1, weight, 0)
     nodes = [0]
     entries: list[tuple[int, Kind, float]] = []
-    totals: dict[int, float] = {}
-    for (n, _), length in tape.arrived.items():
-        totals[n] = math.hypot(totals.get(n, 0.0), length)
+    totals = arrivals(tape)
     here = _total(totals, tape.scale, 0)
     i = 0
     while (onward := step[i]) is not None:

@@ -2,7 +2,8 @@
 
 import math
 
-from fadeout.records import Cause, Evidence, Finding, Kind, Reading
+from fadeout.records import Evidence, Finding, Kind, Reading
+from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
@@ -23,13 +24,7 @@ def exploding(reading: Reading, limits: Limits) -> Finding | None:
     decades = reading.ledger.decades
     if not (math.isfinite(decades) and decades >= limits.exploding):
         return None
-    gained = {
-        kind: gain for kind, gain in reading.ledger.trunk.by_kind if kind != "loss" and gain > 0 and math.isfinite(gain)
-    }
-    total = math.fsum(gained.values())
-    causes = tuple(
-        Cause(kind=kind, share=part / total) for kind, part in sorted(gained.items(), key=lambda item: -item[1])
-    )
+    causes = causes_by_account(reading, sign=1, without=("loss",))
     main = causes[0].kind if causes else "weight"
     trunk = [w for w in reading.ledger.weights if w.trunk] or list(reading.ledger.weights)
     largest = max(trunk, key=lambda w: w.norm)

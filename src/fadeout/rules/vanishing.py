@@ -2,7 +2,8 @@
 
 import math
 
-from fadeout.records import Cause, Evidence, Finding, Kind, Reading, WeightOp, WontHelp
+from fadeout.records import Evidence, Finding, Kind, Reading, WeightOp, WontHelp
+from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
@@ -32,7 +33,7 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
     decades = reading.ledger.decades
     if not (math.isfinite(decades) and decades <= limits.vanishing):
         return None
-    causes = causes_of_loss(reading)
+    causes = causes_by_account(reading, sign=-1, without=("skip", "loss"))
     out = out_of_reach(reading, limits)
     slope = reading.profile.slope if reading.profile else math.nan
     main = causes[0].kind if causes else "other"
@@ -79,19 +80,6 @@ def _helps(reading: Reading, main: Kind) -> tuple[str, ...]:
             "wider layers: chance adds up over depth / width",
         )
     return _HELPS.get(main, _HELPS["weight"])
-
-
-def causes_of_loss(reading: Reading) -> tuple[Cause, ...]:
-    """Each kind's share of the decades that the trunk lost, largest first."""
-    lost = {
-        kind: -gain
-        for kind, gain in reading.ledger.trunk.by_kind
-        if kind not in ("skip", "loss") and gain < 0 and math.isfinite(gain)
-    }
-    total = math.fsum(lost.values())
-    if not total > 0:
-        return ()
-    return tuple(Cause(kind=kind, share=part / total) for kind, part in sorted(lost.items(), key=lambda item: -item[1]))
 
 
 def out_of_reach(reading: Reading, limits: Limits) -> tuple[WeightOp, ...]:
