@@ -95,6 +95,55 @@ def test_dropout_packed_sequences_and_unused_outputs_leave_no_trace():
     assert unused.time[0].source in ("noise", "none")
 
 
+def test_nan_in_the_middle_of_time_is_named_with_its_step():
+    x, y = sequences(20)
+    x[2, 7] = math.nan
+    exam = fadeout.examine(seeded(Classifier), (x, y), loss=F.cross_entropy)
+    assert exam.verdict == "not_finite" and exam.time == ()
+    assert any("not finite at step 7 of 20 (1 of 6 sequences)" in note for note in exam.environment.notes)
+
+
+def test_a_sequence_of_no_steps_is_the_models_own_error():
+    with pytest.raises(fadeout.ModelError, match="in 'rnn'"):
+        fadeout.examine(Classifier(), (torch.randn(6, 0, 8), torch.arange(6) % 5), loss=F.cross_entropy)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2, "dropout": 0.2}, {"proj_size": 6}])
+def test_the_jacobian_of_the_last_step_stands_beside_the_radius_of_its_weight(options):
+    class Net(Classifier):
+        def __init__(self):
+            super().__init__(**options)
+            self.out = nn.LazyLinear(5)
+
+    exam = fadeout.examine(seeded(Net), sequences(), loss=F.cross_entropy)
+    for row in exam.time:
+        assert row.spectrum.singular[0] >= row.spectrum.singular[-1] > 0
+        assert 0 <= row.spectrum.step < 40
+        assert math.isnan(row.spectrum.bound)  # gated
+        assert math.isnan(row.spectrum.spectral_radius) == ("proj_size" in options)
+
+
+def test_pascanus_bound_holds_for_a_plain_recurrent_layer():
+    row = fadeout.examine(seeded(lambda: Classifier(nn.RNN)), sequences(), loss=F.cross_entropy).time[0]
+    assert row.spectrum.singular[0] <= row.spectrum.bound + 1e-6
+    assert row.spectrum.spectral_radius <= row.spectrum.bound + 1e-6
+
+
+def causes(kind, change):
+    model = seeded(lambda: Classifier(kind))
+    with torch.no_grad():
+        change(model.rnn)
+    return fadeout.examine(model, sequences(), loss=F.cross_entropy).time[0].cause
+
+
+def test_the_cause_of_a_short_memory_is_named():
+    assert causes(nn.RNN, lambda r: r.weight_hh_l0.mul_(0.1)) == "recurrent weight"
+    assert causes(nn.RNN, lambda r: (r.weight_ih_l0.mul_(60.0), r.weight_hh_l0.copy_(torch.eye(24) * 0.99))) == "slope"
+    assert causes(nn.LSTM, lambda r: r.bias_hh_l0[24:48].fill_(-3.0)) == "forget gates closed"
+    assert causes(nn.LSTM, lambda r: (r.bias_hh_l0[24:48].fill_(30.0), r.weight_hh_l0.zero_())) == ""
+
+
 def test_a_sequence_of_one_step_and_a_loop_over_a_cell_are_no_trouble():
     assert fadeout.examine(Classifier(), sequences(1), loss=F.cross_entropy).time[0].steps == 1
 
@@ -238,3 +287,27 @@ def test_attention_without_a_skip_collapses_and_one_with_a_skip_does_not():
     without = fadeout.examine(seeded(lambda: Mixing(skip=False)), x).tokens
     with_skip = fadeout.examine(seeded(lambda: Mixing(skip=True)), x).tokens
     assert without[-1].rank_collapse < 1e-3 < 0.5 < with_skip[-1].rank_collapse
+
+
+def test_every_attention_stands_with_its_heads_and_the_share_of_its_branch():
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True)
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.out = nn.Embedding(30, 16), nn.Linear(16, 30)
+            self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+
+        def forward(self, x):
+            return self.out(self.encoder(self.embed(x))).transpose(1, 2)
+
+    tokens = torch.randint(0, 30, (4, 12), generator=torch.Generator().manual_seed(0))
+    exam = fadeout.examine(seeded(Tagger), (tokens, tokens), loss=F.cross_entropy)
+    shares = {block.path: [] for block in exam.effective_blocks.blocks}
+    for block in exam.effective_blocks.blocks:
+        shares[block.path].append((block.share, block.influence))
+    assert len(exam.tokens) == 3
+    for row in exam.tokens:
+        assert len(row.live_heads) == 4
+        assert sum(row.live_heads) / 4 == pytest.approx(row.live_rows, abs=1e-6)
+        assert (row.branch_share, row.influence) == shares[row.path.removesuffix(".self_attn")][0]

@@ -64,6 +64,7 @@ def examine(
     optimizer: Annotated[str, typer.Option(help=f"one of {', '.join(OPTIMIZERS)}: gives update ratios")] = "",
     lr: Annotated[float, typer.Option(help="its learning rate")] = 1e-3,
     within: Annotated[str, typer.Option(help="examine the part under this module")] = "",
+    reach: Annotated[int, typer.Option(help="output positions to sample for the reach map across tokens")] = 0,
     seed: Annotated[int, typer.Option(help="seed of the factory and of random input")] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="every finding and every layer")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="the documented JSON instead of the report")] = False,
@@ -77,7 +78,7 @@ def examine(
     exam = (
         _load(target)
         if target.endswith(".json")
-        else _run(target, data, shape, tokens, batch, loss, optimizer, lr, within, seed)
+        else _run(target, data, shape, tokens, batch, loss, optimizer, lr, within, reach, seed)
     )
     if save is not None:
         from fadeout.store.files import save as write
@@ -206,6 +207,7 @@ def _run(
     optimizer: str,
     lr: float,
     within: str,
+    reach: int,
     seed: int,
 ) -> Exam:
     import torch
@@ -223,7 +225,7 @@ def _run(
     used = target.optimizer
     if optimizer:
         used = _optimizer(optimizer, target, lr)
-    return run(target.model, batch, loss=chosen, optimizer=used, within=within or None)
+    return run(target.model, batch, loss=chosen, optimizer=used, within=within or None, reach=reach)
 
 
 def _forecast(spec: str, data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:

@@ -99,6 +99,7 @@ def examine(
         ),
         time=reading.time,
         tokens=reading.tokens,
+        streams=reading.streams,
     )
 
 

@@ -17,13 +17,14 @@ from fadeout.records import TokenProfile
 
 LIVE = 1e-3  # of the row's gradient under even attention: FRONTIER F3's rule, made scale-free
 ROWS = 1 << 10  # rows of one attention that are looked at
+HEADS = 256
 
 
 class Attention(Observer):
     """Watches the backward pass at every softmax over positions, and the streams' token means."""
 
     def __init__(self) -> None:
-        self._scalars: list[tuple[int, Tensor, Tensor]] = []
+        self._scalars: list[tuple[int, Tensor, Tensor, tuple[Tensor, ...]]] = []
         self._spread: dict[Node, Tensor] = {}
         self._spread_at: dict[int, Tensor] = {}
         self._graph: Graph | None = None
@@ -76,24 +77,33 @@ class Attention(Observer):
             return ()
         streams = sorted(i for i in self._spread_at if len(graph.edges[i]) == 2)
         after: list[Tensor] = []
-        for i, _, _ in self._scalars:  # the addition that follows it in the forward: next on the loss side
+        for i, *_ in self._scalars:  # the addition that follows it in the forward: next on the loss side
             nearest = max((j for j in streams if j < i), default=None)
             after.append(self._spread_at[nearest] if nearest is not None else torch.full((), math.nan))
-        values = read(
-            [s.double() for (_, *two), spread in zip(self._scalars, after, strict=True) for s in (*two, spread)]
-        )
-        found = [
-            TokenProfile(
-                path=graph.path[i],
-                positions=(),
-                reach=(),
-                distance_curve=(),
-                rank_collapse=values[3 * n + 2],
-                live_rows=values[3 * n],
-                entropy=values[3 * n + 1],
+        cursor = iter(
+            read(
+                [
+                    s.double()
+                    for (_, live, entropy, heads), spread in zip(self._scalars, after, strict=True)
+                    for s in (live, entropy, spread, *heads)
+                ]
             )
-            for n, (i, _, _) in enumerate(self._scalars)
-        ]
+        )
+        found = []
+        for i, _, _, heads in self._scalars:
+            live, entropy, spread = next(cursor), next(cursor), next(cursor)
+            found.append(
+                TokenProfile(
+                    path=graph.path[i],
+                    positions=(),
+                    reach=(),
+                    distance_curve=(),
+                    rank_collapse=spread,
+                    live_rows=live,
+                    entropy=entropy,
+                    live_heads=tuple(next(cursor) for _ in heads),
+                )
+            )
         return tuple(reversed(found))
 
 
@@ -102,7 +112,7 @@ def _collapse(x: Tensor) -> Tensor:
     return norm(x - x.mean(1, keepdim=True)) / norm(x)
 
 
-def _softmax_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor] | None:
+def _softmax_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]] | None:
     result = getattr(node, "_saved_result", None)
     if result is None or result.shape != gradient.shape or result.shape[-1] < 2:
         return None
@@ -110,7 +120,7 @@ def _softmax_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     return _live(result[:keep].float(), gradient[:keep].float())
 
 
-def _fused_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor] | None:
+def _fused_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]] | None:
     q, k, v = node._saved_query, node._saved_key, node._saved_value  # type: ignore[attr-defined]
     keep = max(1, ROWS // max(1, q[0].numel() // q.shape[-1]))
     q, k, v, g = (t[:keep].float() for t in (q, k, v, gradient))
@@ -127,7 +137,7 @@ def _fused_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     return _live(logits.softmax(-1), g @ v.mT)
 
 
-def _live(p: Tensor, dp: Tensor) -> tuple[Tensor, Tensor]:
+def _live(p: Tensor, dp: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Share of rows whose |dz| exceeds LIVE of what even attention over the same positions would pass."""
     seen = p > 0
     count = seen.sum(-1, keepdim=True)
@@ -137,6 +147,10 @@ def _live(p: Tensor, dp: Tensor) -> tuple[Tensor, Tensor]:
     size = reference.square().sum(-1).mean().sqrt()
     # a row that sees one position has nothing to choose; one that nothing arrives at says nothing
     rows = (count.squeeze(-1) > 1) & (reference.norm(dim=-1) > 0)
-    live = ((dz.norm(dim=-1) > LIVE * size) & rows).sum() / rows.sum().clamp_min(1)
+    alive = (dz.norm(dim=-1) > LIVE * size) & rows
+    live = alive.sum() / rows.sum().clamp_min(1)
     entropy = -(p * p.clamp_min(1e-38).log()).sum(-1) / count.squeeze(-1).clamp_min(2).log()
-    return live, (entropy * rows).sum() / rows.sum().clamp_min(1)
+    heads: tuple[Tensor, ...] = ()
+    if alive.dim() == 3 and alive.shape[1] <= HEADS:  # (N, heads, T)
+        heads = (alive.sum((0, 2)) / rows.sum((0, 2)).clamp_min(1)).unbind()
+    return live, (entropy * rows).sum() / rows.sum().clamp_min(1), heads

@@ -29,6 +29,9 @@ _OURS = __file__.rsplit("/", 2)[0] + "/"
 _Origin = tuple[str, str, str, CodeType | None, int]
 
 
+_LETS_GO = frozenset({"detach", "detach_"})  # results without a node that listeners still hear of
+
+
 @cache
 def _writes(function: str) -> bool:
     """Whether a function may write into its first arguments (embedding: by max_norm)."""
@@ -95,6 +98,7 @@ class Names(TorchFunctionMode):
         self.entered: list[tuple[Node, int]] = []
         self.ran: dict[int, tuple[nn.Module, str, bool, int]] = {}  # with gradients on; nodes made by then
         self.samples = 0
+        self.let_go: tuple[CodeType | None, int] = (None, 0)  # code and instruction of the last detach
         self._failed = ""
         self._thread = get_ident()
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
@@ -293,7 +297,9 @@ class Names(TorchFunctionMode):
             node = out.grad_fn
             if node is not None and node not in self.of:
                 self._name(node, self._origin(name))
-            if self.listeners and node is not None:
+            if name in _LETS_GO:
+                self.let_go = self._origin(name)[3:]
+            if self.listeners and (node is not None or name in _LETS_GO):
                 path = self.stack[-1][1] if self.stack else ""
                 for listener in self.listeners:
                     listener.call(name, args, out, node, path)

@@ -119,7 +119,7 @@ def take(
             if "torch._dynamo" in sys.modules:  # nothing can be compiled without it, and it is slow to import
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if autocast:
-                stack.enter_context(_autocast(subject.model, autocast))
+                stack.enter_context(autocast_of(subject.model, autocast))
             stack.enter_context(names)
             loss = closure.run(subject.model)
     except FadeoutError:
@@ -242,7 +242,8 @@ def _is_half(subject: Subject, autocast: torch.dtype | bool | None) -> bool:
     return autocast is torch.float16 or any(p.dtype is torch.float16 for _, p in subject.parameters)
 
 
-def _autocast(model: nn.Module, autocast: torch.dtype | bool) -> AbstractContextManager[Any]:
+def autocast_of(model: nn.Module, autocast: torch.dtype | bool) -> AbstractContextManager[Any]:
+    """The context to run a forward under."""
     device = next(model.parameters()).device.type
     dtype = autocast if isinstance(autocast, torch.dtype) else None
     return torch.autocast(device, dtype=dtype)

@@ -63,12 +63,12 @@ class Hunt(Observer):
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: are its results finite where its inputs were?"""
-        if not out.is_floating_point() or out.layout != torch.strided or out.is_nested:
+        if node is None or not out.is_floating_point() or out.layout != torch.strided or out.is_nested:
             return
         if self.origin is None and not bool(torch.isfinite(out.detach()).all()):
             names = self._names
             assert names is not None
-            origin = names.of.get(node) if node is not None else None
+            origin = names.of.get(node)
             dirty = any(t.is_floating_point() and not bool(torch.isfinite(t.detach()).all()) for t in tensors(args))
             self.origin = Origin(
                 path=path,

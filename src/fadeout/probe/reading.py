@@ -18,13 +18,16 @@ from fadeout.probe.norms import norm, read
 from fadeout.probe.passes import SAFE_LOW, Pass, Several, take
 from fadeout.probe.precision import Hunt, underflow
 from fadeout.probe.profile import effective_depth, straight_line
+from fadeout.probe.recurrent.causes import cause_of
+from fadeout.probe.recurrent.loops import Loops, loop_profiles
 from fadeout.probe.recurrent.watch import Recurrence
 from fadeout.probe.sketch import Sketch, Sketcher
+from fadeout.probe.streams import Mixing
 from fadeout.probe.subject import Subject
 from fadeout.probe.tokens import reach_map
 from fadeout.probe.units import Slope, Units
 from fadeout.probe.updates import update_ratios
-from fadeout.records import Layer, NotFinite, Reading, TimeProfile, TokenProfile, Unaccounted
+from fadeout.records import Layer, Ledger, NotFinite, Reading, TimeProfile, TokenProfile, Unaccounted
 
 FINE = NotFinite()
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
@@ -73,6 +76,8 @@ def take_reading(
     sketcher = Sketcher()
     attention = Attention()
     recurrence = Recurrence()
+    loops = Loops()
+    mixing = Mixing()
     time: list[TimeProfile] = []
 
     def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
@@ -82,8 +87,13 @@ def take_reading(
             guard.rewind()
             take(about, call, guard, verb=verb, autocast=autocast, observer=hunt)
             gathered[0].hunt = hunt
+            recurrence.profiles([])  # which notes the step that is not finite
         else:
-            time.extend(recurrence.profiles())
+            found: list[TimeProfile] = []
+            if loops.found:
+                guard.rewind()
+                found = loop_profiles(loops, about, call, guard, autocast=autocast)
+            time.extend(recurrence.profiles(found))
         if reach:
             guard.rewind()
             maps.append(reach_map(about, call, guard, positions=reach, verb=verb))
@@ -96,7 +106,7 @@ def take_reading(
         within=within,
         autocast=autocast,
         verb=verb,
-        observer=Several(units, sketcher, attention, recurrence),
+        observer=Several(units, sketcher, attention, recurrence, loops, mixing),
         influence=units.influence,
         finish=finish,
     )
@@ -125,11 +135,23 @@ def take_reading(
         origin=weights.hunt.origin if weights.hunt is not None else None,
         loss=seen.first.loss,
         optimizer=type(optimizer).__name__ if optimizer is not None else "",
-        time=tuple(time),
-        tokens=(*maps, *attention.profiles()),
+        time=tuple(replace(row, cause=cause_of(row, ledger)) for row in time),
+        tokens=(*maps, *(_with_block(row, ledger) for row in attention.profiles())),
+        streams=mixing.streams(),
     )
     assert sketcher.sketch is not None
     return reading, sketcher.sketch, seen, notes
+
+
+def _with_block(row: TokenProfile, ledger: Ledger) -> TokenProfile:
+    """An attention with the share of the residual addition that follows it."""
+    blocks = ledger.blocks.blocks if ledger.blocks is not None else ()
+    near = [b for b in blocks if row.path == b.path or row.path.startswith(f"{b.path}.") or not b.path]
+    if not near:
+        return row
+    deepest = max(len(b.path) for b in near)
+    block = next(b for b in near if len(b.path) == deepest)  # data side first: attention before the MLP
+    return replace(row, branch_share=block.share, influence=block.influence)
 
 
 def _not_finite(done: Pass) -> bool:

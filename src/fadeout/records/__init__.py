@@ -22,7 +22,7 @@ from fadeout.records.ledger import (
     Unaccounted,
     WeightOp,
 )
-from fadeout.records.sequence import GateSpan, TimeProfile, TokenProfile
+from fadeout.records.sequence import Cut, GateSpan, StepSpectrum, Streams, TimeProfile, TokenProfile
 from fadeout.records.words import KINDS, Kind, Level, Progress, Status, Verdict
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Block",
     "Branch",
     "Cause",
+    "Cut",
     "Edge",
     "EffectiveBlocks",
     "EffectiveDepth",
@@ -52,6 +53,8 @@ __all__ = [
     "Reading",
     "Stage",
     "Status",
+    "StepSpectrum",
+    "Streams",
     "Surprise",
     "TimeProfile",
     "TokenProfile",

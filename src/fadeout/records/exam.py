@@ -7,7 +7,7 @@ from fadeout.records.finding import Finding
 from fadeout.records.forecast import Forecast
 from fadeout.records.layer import EffectiveDepth, Layer, Origin, Profile
 from fadeout.records.ledger import EffectiveBlocks, Ledger
-from fadeout.records.sequence import TimeProfile, TokenProfile
+from fadeout.records.sequence import Streams, TimeProfile, TokenProfile
 from fadeout.records.words import Progress, Verdict
 
 
@@ -40,6 +40,7 @@ class Reading:
     optimizer: str
     time: tuple[TimeProfile, ...] = ()
     tokens: tuple[TokenProfile, ...] = ()
+    streams: Streams | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ class Exam:
     environment: Environment
     time: tuple[TimeProfile, ...] = ()
     tokens: tuple[TokenProfile, ...] = ()
+    streams: Streams | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract, schema `fadeout.exam/1`: plain dicts, lists, strings and numbers."""

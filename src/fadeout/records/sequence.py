@@ -22,6 +22,40 @@ class GateSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpectrum:
+    """The Jacobian of one time step, d state_t / d state_(t-1), beside what theory bounds it by.
+
+    Attributes:
+        step: The step t.
+        singular: Leading singular values, largest first.
+        spectral_radius: Of the recurrent weight (of the candidate's part in gated cells); nan
+            where that is not square.
+        bound: s_max(W_hh) sup|phi'|; below 1 the gradient must vanish (Pascanu 2013).  nan for
+            gated cells, for which it says nothing.
+    """
+
+    step: int
+    singular: tuple[float, ...]
+    spectral_radius: float
+    bound: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Where the way back through time ends because the graph does.
+
+    Attributes:
+        step: The first step that still receives a gradient; those before it get none.
+        op: "detach", or "" where the graph ends without one (no_grad, .data).
+        line: The user's source line, "net.py:12".
+    """
+
+    step: int
+    op: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeProfile:
     """One recurrent layer and direction along time; lags count steps back from the last one.
 
@@ -36,6 +70,10 @@ class TimeProfile:
         gates: (name, mean openness 0 to 1, mean slope).
         source: "loss", or "noise" where the loss does not read the last step.
         gate_horizon: What the parameters alone say.
+        cause: What ends the reach: "recurrent weight", "slope", "forget gates closed" or
+            "truncation"; "" where a decade is never lost, or no cause could be told.
+        spectrum: The Jacobian of the last step; None where it was not measured.
+        cut: Where the graph ends before the sequence does; None where it does not.
     """
 
     path: str
@@ -46,6 +84,9 @@ class TimeProfile:
     gates: tuple[tuple[str, float, float], ...]
     source: str
     gate_horizon: GateSpan | None
+    cause: str = ""
+    spectrum: StepSpectrum | None = None
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +104,10 @@ class TokenProfile:
         live_rows: Share of the softmax's rows whose gradient exceeds a thousandth of what even
             attention would pass.
         entropy: Mean entropy of the rows over the largest possible, 0 to 1.
+        live_heads: `live_rows` of each head.
+        branch_share: Share of the gradient that goes through the attention's branch; the
+            residual stream carries the rest.  nan without a residual addition.
+        influence: 1 - mean cosine between the stream before and after that addition.
     """
 
     path: str
@@ -72,3 +117,30 @@ class TokenProfile:
     rank_collapse: float
     live_rows: float
     entropy: float
+    live_heads: tuple[float, ...] = ()
+    branch_share: float = float("nan")
+    influence: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """Several residual streams that are mixed at every layer: what their product does over depth.
+
+    Attributes:
+        path: Module that holds the first mixing.
+        width: Streams.
+        layers: Mixings in a row.
+        forward: Largest |row sum| of the product of all mixings, mean over tokens.
+        backward: Largest |column sum| of the same.
+        columns: Largest |log10 |column sum||, decades: a largest sum hides a starved stream.
+        distinct: What is left of the differences between streams: second over first singular
+            value of the product.
+    """
+
+    path: str
+    width: int
+    layers: int
+    forward: float
+    backward: float
+    columns: float
+    distinct: float

@@ -4,11 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fadeout.records import Exam, TokenProfile
+from fadeout.records import Exam, Streams, TokenProfile
 from fadeout.render import along_time, words
 
 FEW_ROWS = 0.5  # share of live softmax rows below which an attention is spelled out
 ALIKE = 0.1  # tokens apart below which an attention is spelled out
+COLUMN = 0.3  # decades of a column sum from which it is spelled out
+DISTINCT = 1e-3  # of the differences between streams below which they are one
 COLUMNS = 128  # of a reach map in a chart
 
 
@@ -20,6 +22,8 @@ class Attention:
     live_rows: float
     apart: float
     entropy: float
+    branch_share: float
+    influence: float
     unusual: str
 
 
@@ -59,6 +63,8 @@ def attentions(exam: Exam) -> tuple[Attention, ...]:
             live_rows=row.live_rows,
             apart=row.rank_collapse,
             entropy=row.entropy,
+            branch_share=row.branch_share,
+            influence=row.influence,
             unusual=_unusual(row),
         )
         for row in exam.tokens
@@ -70,6 +76,12 @@ def _unusual(row: TokenProfile) -> str:
     parts = []
     if row.live_rows < FEW_ROWS:
         parts.append(f"only {words.share(row.live_rows)} of its softmax rows live")
+    elif row.live_heads and min(row.live_heads) < FEW_ROWS:
+        few = sum(v < FEW_ROWS for v in row.live_heads)
+        parts.append(
+            f"{few} of {words.count(len(row.live_heads), 'head')} with few live rows, "
+            f"{words.share(min(row.live_heads))} at worst"
+        )
     if row.rank_collapse < ALIKE:
         parts.append(f"tokens nearly alike ({_apart(row.rank_collapse)} apart)")
     return ", ".join(parts)
@@ -160,3 +172,16 @@ def short(exam: Exam) -> str:
     parts = [f"{dead:,} have under half their rows live"] if dead else []
     parts += [f"{alike:,} have tokens nearly alike"] if alike else []
     return f"Across tokens: of {total:,} attentions {', '.join(parts)}."
+
+
+def streams(found: Streams) -> str:
+    """'4 streams through 64 mixings: ...', what the product of all mixings does."""
+    said = (
+        f"{words.count(found.width, 'stream')} through {words.count(found.layers, 'mixing')}: composite gain "
+        f"{words.number(found.forward)} forward, {words.number(found.backward)} backward"
+    )
+    if found.columns > COLUMN:
+        said += f" (a column sum is {found.columns:.1f} decades away from 1)"
+    if found.distinct < DISTINCT:
+        said += f"; {words.number(found.distinct)} of their differences is left: one stream in practice"
+    return said + "."

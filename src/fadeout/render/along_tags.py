@@ -13,12 +13,14 @@ def recurrent(rows: Sequence[along_time.TimeRow], gates: Sequence[along_time.Gat
             row.path,
             row.remembers + (" (read with noise: the loss leaves out its end)" if row.by_noise else ""),
             " · ".join(along_time.openness(row)),
+            row.one_step,
             along_time.forgets(row.gate_horizon, unit="steps", of="unit") if row.gate_horizon else "",
         )
         for row in rows
     ]
-    body += [(gate.path, "", "", along_time.forgets(gate.span)) for gate in gates]
-    return _without_empty(["recurrent layer", "along time", "gates, mean", "by its parameters alone"], body)
+    body += [(gate.path, "", "", "", along_time.forgets(gate.span)) for gate in gates]
+    heads = ["recurrent layer", "along time", "gates, mean", "one step's Jacobian", "by its parameters alone"]
+    return _without_empty(heads, body)
 
 
 def attentions(rows: Sequence[across_tokens.Attention]) -> str:
@@ -29,10 +31,14 @@ def attentions(rows: Sequence[across_tokens.Attention]) -> str:
             words.share(row.live_rows),
             words.UNKNOWN if math.isnan(row.apart) else words.number(row.apart),
             words.share(row.entropy),
+            "" if math.isnan(row.branch_share) else words.share(row.branch_share),
+            "" if math.isnan(row.influence) else words.number(row.influence),
         )
         for row in rows
     ]
-    return tags.table(["attention", "live rows", "tokens apart", "entropy"], body, paths=(0,))
+    heads = ["attention", "live rows", "tokens apart", "entropy", "branch carries", "influence"]
+    kept = [i for i in range(len(heads)) if any(row[i] for row in body)]
+    return tags.table([heads[i] for i in kept], [[row[i] for i in kept] for row in body], paths=(0,))
 
 
 def _without_empty(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

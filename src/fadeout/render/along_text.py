@@ -38,6 +38,8 @@ def along(exam: Exam, page: Page) -> Iterator[Text]:
         yield from _lags(row, levels, page)
         for line in flow(along_time.openness(row), " · ", min(page.width, PROSE) - 6):
             yield dim("      " + line)
+        if row.one_step:
+            yield from prose(row.one_step, page, style="dim", indent="      ")
         if row.gate_horizon is not None:
             said = "by its biases alone it " + along_time.forgets(row.gate_horizon, unit="steps", of="unit")
             yield from prose(said, page, style="dim", indent="      ")
@@ -59,6 +61,10 @@ def _lags(row: along_time.TimeRow, levels: Sequence[float], page: Page) -> Itera
 def across(exam: Exam, page: Page) -> Iterator[Text]:
     """Attentions in a line, what is unusual spelled out, and how far the output reaches back."""
     rows, maps = across_tokens.attentions(exam), across_tokens.reaches(exam)
+    if exam.streams is not None:
+        yield Text()
+        yield heading("residual streams")
+        yield from prose(across_tokens.streams(exam.streams), page, indent="    ")
     if not rows and not maps:
         return
     yield Text()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fadeout.records import Exam, GateSpan, TimeProfile
+from fadeout.records import Exam, GateSpan, StepSpectrum, TimeProfile
 from fadeout.render import words
 
 ROWS = 8  # lags in a small profile
@@ -34,6 +34,7 @@ class TimeRow:
         remembers: 'remembers 6 of 200 steps'.
         paths: Names of the paths, in the order of `Lag.shares`; empty where there is only one.
         lags: Every lag, from 0.
+        one_step: 'one step: singular values 0.97, 0.92, spectral radius 0.65'; "" where not measured.
     """
 
     path: str
@@ -45,6 +46,7 @@ class TimeRow:
     gates: tuple[tuple[str, float, float], ...]
     by_noise: bool
     gate_horizon: GateSpan | None
+    one_step: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,22 @@ def _row(profile: TimeProfile) -> TimeRow:
         gates=tuple((words.plain(name), is_open, slope) for name, is_open, slope in profile.gates),
         by_noise=profile.source == "noise",
         gate_horizon=profile.gate_horizon,
+        one_step=_one_step(profile.spectrum),
     )
+
+
+def _one_step(spectrum: StepSpectrum | None) -> str:
+    if spectrum is None:
+        return ""
+    said = "one step multiplies by at most " + words.number(spectrum.singular[0])
+    if len(spectrum.singular) > 1:
+        said += f" (then {', '.join(words.number(v) for v in spectrum.singular[1:])})"
+    if math.isfinite(spectrum.spectral_radius):
+        said += f"; spectral radius {words.number(spectrum.spectral_radius)}"
+    if math.isfinite(spectrum.bound):
+        must = ", below 1: it must fade" if spectrum.bound < 1 else ""
+        said += f", bound {words.number(spectrum.bound)}{must}"
+    return said
 
 
 def _remembers(profile: TimeProfile) -> str:
@@ -101,9 +118,21 @@ def _remembers(profile: TimeProfile) -> str:
         if lost is not None and profile.steps > 1:
             return f"is not a number {words.count(lost, 'step')} back, of {words.count(profile.steps, 'step')}"
         return f"has no horizon that could be measured over {words.count(profile.steps, 'step')}"
-    if profile.horizon < profile.steps - 1:
-        return f"remembers {profile.horizon:.0f} of {words.count(profile.steps, 'step')}"
-    return f"remembers all {words.count(profile.steps, 'step')}" if profile.steps > 1 else "has one step only"
+    if profile.steps == 1:
+        return "has one step only"
+    whole = profile.horizon >= profile.steps - 1
+    many = "all" if whole else f"{profile.horizon:.0f} of"
+    return f"remembers {many} {words.count(profile.steps, 'step')}{_why(profile)}"
+
+
+def _why(profile: TimeProfile) -> str:
+    """': forget gates closed', ': cut by detach() before step 58, net.py:12'."""
+    if profile.cut is None:
+        return f": {words.plain(profile.cause)}" if profile.cause else ""
+    cut = profile.cut
+    said = f"cut by {words.plain(cut.op)}()" if cut.op else "the graph ends"
+    said += f" before step {cut.step:,}" + (f", {words.plain(cut.line)}" if cut.line else "")
+    return f": {said}" if profile.cause == "truncation" else f": {words.plain(profile.cause)}; {said}"
 
 
 def some_lags(row: TimeRow, *, most: int = ROWS) -> tuple[Lag, ...]:

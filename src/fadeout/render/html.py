@@ -158,9 +158,12 @@ def _time(exam: Exam, drawn: dict[str, Any]) -> str:
 
 def _tokens(exam: Exam, drawn: dict[str, Any]) -> str:
     rows, maps = across_tokens.attentions(exam), across_tokens.reaches(exam)
+    parts = []
+    if exam.streams is not None:
+        parts += ["<h2>Residual streams</h2>", tags.tag("p", across_tokens.streams(exam.streams))]
     if not rows and not maps:
-        return ""
-    parts = ["<h2>Gradient across tokens</h2>"]
+        return "\n".join(parts)
+    parts.append("<h2>Gradient across tokens</h2>")
     for i, reach in enumerate(maps):
         name = f"-{i + 1}" if i else ""
         if reach.cells:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from fadeout.records import EffectiveBlocks, Finding, Reading, Verdict
+from fadeout.records import EffectiveBlocks, Finding, Reading, TimeProfile, Verdict
 
 
 def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
@@ -38,10 +38,12 @@ def memory_words(reading: Reading) -> str:
     measured = [row for row in reading.time if row.steps > 1 and not math.isnan(row.horizon)]
     if measured:
         best = max(measured, key=lambda row: row.horizon)
+        name = best.path or "the model"
         if best.horizon < best.steps - 1:
-            parts.append(f" {best.path} remembers {best.horizon:.0f} of {best.steps:,} steps.")
+            why = f" ({_cause(best)})" if best.cause else ""
+            parts.append(f" {name} remembers {best.horizon:.0f} of {best.steps:,} steps{why}.")
         else:
-            parts.append(f" {best.path} remembers all {best.steps:,} steps.")
+            parts.append(f" {name} remembers all {best.steps:,} steps{f' ({_cause(best)})' if best.cut else ''}.")
     hasty = [r for r in reading.time if r.gate_horizon is not None and r.gate_horizon.median < 1.0]
     if hasty:
         worst = min(hasty, key=lambda r: r.gate_horizon.median if r.gate_horizon else math.inf)
@@ -52,6 +54,15 @@ def memory_words(reading: Reading) -> str:
             f"({worst.path}: {span.median:.2g}, slowest head {span.slowest:.2g})."
         )
     return "".join(parts)
+
+
+def _cause(row: TimeProfile) -> str:
+    """'forget gates closed', 'cut by detach() at net.py:12'."""
+    if row.cause != "truncation" or row.cut is None:
+        return row.cause
+    how = f"by {row.cut.op}()" if row.cut.op else "off: the graph ends"
+    where = "" if row.cut.step == 0 else f" before step {row.cut.step:,}"
+    return f"cut {how}{where}" + (f" at {row.cut.line}" if row.cut.line else "")
 
 
 def depth_words(reading: Reading) -> str:

@@ -60,8 +60,6 @@ def time_profile(
     device, ways = seq.data.device, 2 if module.bidirectional else 1
     layout = layout_of(seq.sizes, device)
     with plain_precision(device):
-        given = _given(module, x, gradient, layout, dtype)
-        states = _given_states(module, x, state_gradient, dtype)
         inputs = padded(seq.data.to(dtype), layout)
         check_finite(inputs, layout, "the input", name)
         layers: list[list[Side]] = []
@@ -87,6 +85,8 @@ def time_profile(
                 drop = padded(F.dropout(ones, module.dropout), layout)
                 inputs = inputs * drop
             drops.append(drop)
+        given = _given(module, x, gradient, layout, dtype)  # after the forward, whose faults come first
+        states = _given_states(module, x, state_gradient, dtype)
         seeds = seeds_of(given, states, layers[-1][0].output, layout, ways)
         del given, inputs
         return _walk(module, layers, drops, seeds, states, layout, path)

@@ -1,7 +1,8 @@
 """The watch on recurrent layers: what entered them, and the gradient that came back to their outputs."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,15 +10,17 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fadeout.errors import FadeoutError
-from fadeout.probe.graph import Graph
+from fadeout.probe.batch import tensors
+from fadeout.probe.graph import Graph, line_of
 from fadeout.probe.names import Names
 from fadeout.probe.passes import Observer
 from fadeout.probe.recurrent.gates import gate_horizons
 from fadeout.probe.recurrent.profiles import GateHorizon
 from fadeout.probe.recurrent.profiles import TimeProfile as Walked
+from fadeout.probe.recurrent.spectrum import step_spectra
 from fadeout.probe.recurrent.through_time import time_profile
 from fadeout.probe.tape import Watcher
-from fadeout.records import GateSpan, TimeProfile
+from fadeout.records import Cut, GateSpan, StepSpectrum, TimeProfile
 
 CALLS = 4  # of one module in one pass that are profiled
 
@@ -29,6 +32,7 @@ class _Call:
     x: Any
     hx: Any
     random: Tensor | None
+    cut: Cut | None = None
     found: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -39,10 +43,12 @@ class Recurrence(Observer):
         self.calls: list[_Call] = []
         self.notes: list[str] = []
         self._random: dict[int, Tensor] = {}
-        self._model: nn.Module | None = None
+        self._names: Names | None = None
+        self._states: dict[int, set[int]] = {}  # by module: storages of the states of its last call
+        self._let_go: dict[int, str] = {}  # storage of a detached tensor -> source line
 
     def forward(self, names: Names) -> None:
-        self._model = names.model
+        self._names = names
         names.listeners.append(self)
         if any(isinstance(m, nn.RNNBase) and m.dropout > 0 and m.training for m in names.model.modules()):
             names.enterers.append(self._enter)
@@ -55,20 +61,26 @@ class Recurrence(Observer):
             self._random[id(module)] = torch.get_rng_state()  # so that dropout masks can be drawn again
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Any, path: str) -> None:
-        """Functions say nothing that their modules do not."""
+        """A state that is detached between two calls cuts the way back."""
+        if function == "detach" and self._states and self._names is not None:
+            line = line_of(*self._names.let_go)
+            if line:  # ours have none
+                self._let_go[out.data_ptr()] = line
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """A recurrent layer returned: hold what entered, and wait for the gradients of its outputs."""
         if not isinstance(module, nn.RNNBase) or not args or not torch.is_grad_enabled():
             return
-        if sum(call.module is module for call in self.calls) >= CALLS:
-            return
+        mine = [call for call in self.calls if call.module is module]
+        if len(mine) >= CALLS:  # the last ones count: the loss stands behind them
+            self.calls = [call for call in self.calls if call is not mine[0]]
         call = _Call(
             module=module,
             path=path,
             x=_detached(args[0]),
             hx=_detached(args[1]) if len(args) > 1 else None,
             random=self._random.get(id(module)),
+            cut=self._cut(module, args[1] if len(args) > 1 else None),
         )
         output, state = out
         states = state if isinstance(state, tuple) else (state,)
@@ -76,20 +88,38 @@ class Recurrence(Observer):
         for name, tensor in (("output", data), *zip(("h", "c"), states, strict=False)):
             if isinstance(tensor, Tensor) and tensor.requires_grad:
                 tensor.register_hook(lambda g, name=name, call=call: call.found.__setitem__(name, g.detach()))  # type: ignore[no-untyped-call]
+        self._states[id(module)] = {t.data_ptr() for t in states}
         self.calls.append(call)
 
-    def profiles(self) -> tuple[TimeProfile, ...]:
-        """The time profile of every call, with what the gates' parameters say beside it."""
-        assert self._model is not None
-        spans = {(h.path, h.part): _span(h) for h in gate_horizons(self._model)}
+    def _cut(self, module: nn.Module, hx: Any) -> Cut | None:
+        """The states given are those of the call before, without their graph."""
+        before = self._states.get(id(module), set())
+        gone = [t.data_ptr() for t in tensors(hx) if not t.requires_grad and t.data_ptr() in before]
+        if not gone:
+            return None
+        line = self._let_go.get(gone[0], "")
+        return Cut(step=0, op="detach" if line else "", line=line)
+
+    def profiles(self, loops: Sequence[TimeProfile]) -> tuple[TimeProfile, ...]:
+        """The time profile of every call and loop, with what the gates' parameters say beside it."""
+        assert self._names is not None
+        spans = {(h.path, h.part): _span(h) for h in gate_horizons(self._names.model)}
         found: list[TimeProfile] = []
         used: set[tuple[str, str]] = set()
         for call in self.calls:
-            for row in self._walk(call):
+            walked = self._walk(call)
+            spectra = step_spectra(call.module, call.x, call.hx) if walked else {}
+            for row in walked:
                 part = f"l{row.layer}" + ("_reverse" if row.direction == "reverse" else "")
                 used.add((call.path, part))
-                found.append(_record(row, part, spans.get((call.path, part))))
+                found.append(replace(as_record(row, part, spans.get((call.path, part)), spectra), cut=call.cut))
         self.calls.clear()
+        read = {row.path for row in found if row.source == "loss"}
+        found = [row for row in found if row.source == "loss" or row.path not in read]
+        for loop in loops:
+            part = ""
+            used.add((loop.path, part))
+            found.append(replace(loop, gate_horizon=spans.get((loop.path, part))))
         for (path, part), span in spans.items():
             if (path, part) not in used:
                 found.append(
@@ -146,14 +176,18 @@ def _span(horizon: GateHorizon) -> GateSpan:
     )
 
 
-def _record(row: Walked, part: str, span: GateSpan | None) -> TimeProfile:
+def as_record(
+    row: Walked, part: str, span: GateSpan | None, spectra: Mapping[tuple[int, str], StepSpectrum]
+) -> TimeProfile:
+    """What was walked, as the exam holds it."""
     return TimeProfile(
-        path=f"{row.path}.{part}" if row.path else part,
-        horizon=row.horizon if row.horizon is not None else math.inf,
+        path=".".join(p for p in (row.path, part) if p),
+        horizon=row.horizon if row.horizon is not None else (math.nan if row.source == "none" else math.inf),
         steps=row.steps,
         log_gain=row.log_gain,
         paths=tuple((way.name, way.share) for way in row.paths),
         gates=tuple((gate.name, gate.openness, gate.slope) for gate in row.gates),
         source=row.source,
         gate_horizon=span,
+        spectrum=spectra.get((row.layer, row.direction)),
     )

@@ -1,0 +1,35 @@
+"""Causes along time: what takes the decade that ends a recurrent layer's reach."""
+
+import math
+
+from fadeout.records import Ledger, TimeProfile
+
+
+def cause_of(profile: TimeProfile, ledger: Ledger) -> str:
+    """ "recurrent weight", "slope", "forget gates closed", "truncation"; "" where none can be told.
+
+    A graph that ends before the decade is lost is truncation.  A gated layer whose gates alone
+    account for half of the loss is told by them.  Elsewhere the loss a step is split into the
+    activation's mean slope, as measured, and the rest, which is the weight's.
+    """
+    if not math.isfinite(profile.horizon):
+        return "truncation" if profile.cut is not None and profile.horizon == math.inf else ""
+    lag = max(1, min(len(profile.log_gain) - 1, math.ceil(profile.horizon)))
+    lost = profile.log_gain[lag]
+    if profile.cut is not None and lost == -math.inf:
+        return "truncation"
+    gates = {name: (is_open, slope) for name, is_open, slope in profile.gates}
+    rate = lost / lag
+    for name in ("forget", "keep"):
+        if name in gates:
+            kept = gates[name][0]
+            closed = math.log10(kept) if kept > 0 else -math.inf
+            return "forget gates closed" if closed <= rate / 2 else "recurrent weight"
+    if "state" in gates:
+        slope = gates["state"][1]
+        own = math.log10(slope) if slope > 0 else -math.inf
+        return "slope" if own < rate - own else "recurrent weight"
+    kinds = dict(ledger.trunk.by_kind)  # other code: the way through most weights runs along time
+    if kinds["slope"] == kinds["weight"] or min(kinds["slope"], kinds["weight"]) >= 0:
+        return ""
+    return "slope" if kinds["slope"] < kinds["weight"] else "recurrent weight"
