@@ -184,14 +184,14 @@ def test_a_healthy_network_is_left_in_peace_at_any_scale_of_loss(scale):
     assert exam.decades == pytest.approx(fadeout.measure(mlp(20), (X, Y), loss=F.cross_entropy).decades, abs=1e-4)
 
 
-def test_a_dead_layer_severs_and_the_operation_is_named():
+def test_a_dead_layer_is_named_and_the_operation_that_ends_the_gradient():
     model = mlp(4)
     with torch.no_grad():
         model[2].bias.fill_(-1e3)
     exam = fadeout.examine(model, (X, Y), loss=F.cross_entropy)
-    assert exam.verdict == "severed"
+    assert exam.verdict == "dead"
     assert exam.decades == -math.inf
-    assert exam.findings[0].where == ("0", "2")
+    assert exam.findings[0].where == ("2",)
     entries = exam.ledger.trunk.entries
     assert [e.path for e in entries if e.log_gain == -math.inf] == ["3"]
     assert sum(math.isinf(e.log_gain) for e in entries) == 1  # once, and no nan after it

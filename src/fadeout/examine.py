@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from fadeout.counterfactual import Bench, confirm
 from fadeout.forecast import predict_from
+from fadeout.probe.course import take_course
 from fadeout.probe.reading import take_reading
 from fadeout.records import Environment, Exam
-from fadeout.rules import diagnose, sentence, verdict
+from fadeout.rules import diagnose, progress, sentence, verdict
 from fadeout.version import VERSION
 
 
@@ -26,8 +29,12 @@ def examine(
     within: str | None = None,
     autocast: torch.dtype | bool | None = None,
     reach: int = 0,
+    steps: int = 0,
+    train_step: Callable[..., Any] | None = None,
 ) -> Exam:
     """One instrumented forward and backward of a network on a real batch, and what it means.
+
+    With `steps`, training steps on a copy as well: signs must persist, and progress is known.
 
     The model is left exactly as it was: parameters, buffers, gradients, hooks, modes,
     `__dict__` and random state, also when it raises in the middle.
@@ -44,6 +51,10 @@ def examine(
         autocast: A dtype, or True for the device's default, to run the forward under.
         reach: Output positions to sample for the reach map across tokens (one more backward
             each); 0 for none.
+        steps: Optimizer steps to train a copy for; the second argument is then an iterable of
+            batches, cycled, and `optimizer` (or `train_step`) is needed.  0 for one exam.
+        train_step: (model, batch, optimizer) -> loss: what the training loop does once, where it is
+            more than zero_grad, loss, backward, step: several optimizers, clipping, schedulers.
 
     Returns:
         An immutable `Exam`.
@@ -54,24 +65,47 @@ def examine(
         ModelError: If the model raises; the original stands in `__cause__`.
     """
     begun = time.perf_counter()
-    reading, sketch, seen, notes = take_reading(
-        model,
-        batch,
-        loss=loss,
-        step=step,
-        optimizer=optimizer,
-        within=within,
-        autocast=autocast,
-        reach=reach,
-        verb="examine",
+    if steps or train_step is not None:
+        if step is not None:
+            raise ValueError("examine: steps= trains by loss= and optimizer=, or by train_step=; leave out step=")
+        taken = take_course(
+            model,
+            batch,
+            loss=loss,
+            optimizer=optimizer,
+            train_step=train_step,
+            steps=steps,
+            within=within,
+            autocast=autocast,
+            reach=reach,
+            verb="examine",
+        )
+    else:
+        taken = take_reading(
+            model,
+            batch,
+            loss=loss,
+            step=step,
+            optimizer=optimizer,
+            within=within,
+            autocast=autocast,
+            reach=reach,
+            verb="examine",
+        )
+    reading, sketch, seen, notes = taken.reading, taken.sketch, taken.seen, taken.notes
+    assert sketch is not None
+    bench = Bench(model=_bare(model), closure=seen.closure, within=within, autocast=autocast)
+    activations = frozenset(layer.activation for layer in reading.layers if layer.activation)
+    findings = tuple(
+        confirm(found, bench, activations=activations) if found.level == "alarm" else found
+        for found in diagnose(reading)
     )
-    findings = diagnose(reading)
     word = verdict(reading, findings)
     parameter = next(seen.subject.watched.parameters())
     return Exam(
         verdict=word,
         sentence=sentence(reading, word, findings),
-        progress="unknown",
+        progress=progress(reading, findings),
         decades=reading.ledger.decades,
         decades_per_layer=reading.profile,
         effective_depth=reading.depth,
@@ -101,6 +135,13 @@ def examine(
         tokens=reading.tokens,
         streams=reading.streams,
     )
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The user's network without wrappers; the account's own subject may be a trained copy by now."""
+    while isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+        model = inner
+    return model.module if isinstance(model, (DistributedDataParallel, nn.DataParallel)) else model
 
 
 def _optimizer_words(optimizer: Optimizer | None) -> str:

@@ -30,6 +30,8 @@ _Origin = tuple[str, str, str, CodeType | None, int]
 
 
 _LETS_GO = frozenset({"detach", "detach_"})  # results without a node that listeners still hear of
+_CUTS = _LETS_GO | frozenset("argmax item numpy tolist __array__ sign round floor ceil multinomial bernoulli".split())
+_MOST_CUTS = 64
 
 
 @cache
@@ -40,6 +42,11 @@ def _writes(function: str) -> bool:
     if function.startswith("__"):
         return function.startswith("__i") or function == "__setitem__"
     return (function.endswith("_") and function != "requires_grad_") or function.startswith("embedding")
+
+
+def _reads_data(getter: Any) -> bool:
+    """Whether a property's getter is that of `.data`."""
+    return getattr(getattr(getter, "__self__", None), "__name__", "") == "data"
 
 
 class Listener(Protocol):
@@ -99,6 +106,7 @@ class Names(TorchFunctionMode):
         self.ran: dict[int, tuple[nn.Module, str, bool, int]] = {}  # with gradients on; nodes made by then
         self.samples = 0
         self.let_go: tuple[CodeType | None, int] = (None, 0)  # code and instruction of the last detach
+        self.cuts: list[tuple[str, str, CodeType | None, int]] = []  # path, operation, code, instruction
         self._failed = ""
         self._thread = get_ident()
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
@@ -208,13 +216,17 @@ class Names(TorchFunctionMode):
             return
         self._failed = ""
         self.ran.setdefault(id(module), (module, path, torch.is_grad_enabled(), len(self.of)))
+        made = False
         for tensor in tensors(out):
             node = tensor.grad_fn
             if node is not None:
+                made = True
                 if node not in self.of:
                     self._name(node, (path, type(module).__name__, "", None, 0))
                 if module is self.watched:
                     self.outputs.append(tensor)
+        if not made and len(self.cuts) < _MOST_CUTS and any(t.requires_grad for t in tensors(args)):
+            self.cuts.append((path, "no_grad" if not torch.is_grad_enabled() else "", None, 0))
         for listener in self.listeners:
             listener.leave(module, path, args, out)
 
@@ -281,6 +293,8 @@ class Names(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", "")
+        if (name in _CUTS or (name == "__get__" and _reads_data(func))) and self.stack:
+            self._cut(name, args)
         if _writes(name):
             for tensor in tensors(args[:2]):
                 self.guard.before_write(tensor)
@@ -313,13 +327,20 @@ class Names(TorchFunctionMode):
                 self._name(node, self._origin(name))
         return out
 
-    def _origin(self, function: str) -> _Origin:
+    def _cut(self, name: str, args: tuple[Any, ...]) -> None:
+        """A call of the user's that lets go of the graph."""
+        if len(self.cuts) < _MOST_CUTS and args and isinstance(args[0], Tensor) and args[0].requires_grad:
+            path, _, _, code, instruction = self._origin(name, up=1)
+            if code is not None:
+                self.cuts.append((path, "data" if name == "__get__" else name.strip("_"), code, instruction))
+
+    def _origin(self, function: str, up: int = 0) -> _Origin:
         if self.stack:
             module, path = self.stack[-1]
             owner = self._classes.get(id(module), "")
         else:
             path = owner = ""
-        frame = sys._getframe(2)
+        frame = sys._getframe(2 + up)
         user = self._user
         while frame is not None:
             code = frame.f_code

@@ -3,20 +3,23 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.probe import kinds
 from fadeout.probe.attention import Attention
-from fadeout.probe.batch import Closure
+from fadeout.probe.batch import Closure, tensors
+from fadeout.probe.chains import bypassed, chains
+from fadeout.probe.graph import line_of
 from fadeout.probe.guard import Guard
+from fadeout.probe.layers import Row, layer_rows
 from fadeout.probe.measure import Observed, observe
-from fadeout.probe.names import readable_path
-from fadeout.probe.norms import norm, read
-from fadeout.probe.passes import SAFE_LOW, Pass, Several, take
-from fadeout.probe.precision import Hunt, underflow
+from fadeout.probe.norms import norm
+from fadeout.probe.passes import Pass, Several, take
+from fadeout.probe.precision import Hunt
 from fadeout.probe.profile import effective_depth, straight_line
 from fadeout.probe.recurrent.causes import cause_of
 from fadeout.probe.recurrent.loops import Loops, loop_profiles
@@ -25,23 +28,26 @@ from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.probe.streams import Mixing
 from fadeout.probe.subject import Subject
 from fadeout.probe.tokens import reach_map
-from fadeout.probe.units import Slope, Units
-from fadeout.probe.updates import update_ratios
-from fadeout.records import Layer, Ledger, NotFinite, Reading, TimeProfile, TokenProfile, Unaccounted
+from fadeout.probe.units import Units
+from fadeout.probe.weights import Weights, weights_of, zero_weights
+from fadeout.records import Gap, Ledger, Reading, Signal, TimeProfile, TokenProfile, Unaccounted
 
-FINE = NotFinite()
-_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
+LEAST_USES = 8  # of a weight in one pass from which they are steps in time
 
 
-@dataclass(slots=True)
-class _Weights:
-    """What the parameters say, gathered while the pass's gradients are still there."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A reading with what it rests on.
 
-    size: dict[int, float]
-    gradient: dict[int, float]
-    ratio: dict[int, float]
-    missing: set[int]
-    hunt: Hunt | None
+    Attributes:
+        sketch: For theory; None of a brief reading.
+        seen: The measurement.
+        notes: For the reader of the exam.
+    """
+
+    reading: Reading
+    sketch: Sketch | None
+    seen: Observed
     notes: list[str]
 
 
@@ -56,11 +62,13 @@ def take_reading(
     autocast: torch.dtype | bool | None,
     reach: int,
     verb: str,
-) -> tuple[Reading, Sketch, Observed, list[str]]:
-    """Measure one step wholly.
+    how: Literal["whole", "brief"] = "whole",
+) -> Taken:
+    """Measure one step.
 
-    Returns:
-        The reading, a sketch for theory, the measurement both rest on, and notes for the reader.
+    Args:
+        how: "brief" leaves out what only step 0 is asked for: theory's sketch, the Jacobian
+            of a time step, residual streams.
     """
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
@@ -70,18 +78,18 @@ def take_reading(
             raise ValueError(f"{verb}: the optimizer holds no parameter of this {type(model).__name__}; pass its own")
     if reach < 0:
         raise ValueError(f"{verb}: reach= counts output positions to sample, >= 0; got {reach}")
-    gathered: list[_Weights] = []
+    gathered: list[Weights] = []
     maps: list[TokenProfile] = []
     units = Units()
     sketcher = Sketcher()
     attention = Attention()
-    recurrence = Recurrence()
+    recurrence = Recurrence(how)
     loops = Loops()
     mixing = Mixing()
     time: list[TimeProfile] = []
 
     def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
-        gathered.append(_weights(first, optimizer))
+        gathered.append(weights_of(first, optimizer))
         if _not_finite(first):
             hunt = Hunt(first.parameters)
             guard.rewind()
@@ -106,12 +114,12 @@ def take_reading(
         within=within,
         autocast=autocast,
         verb=verb,
-        observer=Several(units, sketcher, attention, recurrence, loops, mixing),
+        observer=Several(units, attention, recurrence, loops, *((sketcher, mixing) if how == "whole" else ())),
         influence=units.influence,
         finish=finish,
     )
     weights = gathered[0]
-    layers = _layers(seen, units, weights, optimizer is not None)
+    layers = layer_rows(seen, units, weights, optimizer is not None)
     ran = [layer for layer in layers if layer.ran]
     rows = tuple(layer.row for layer in layers)
     cut_off = tuple(
@@ -131,16 +139,38 @@ def take_reading(
         depth=effective_depth([(layer.row, layer.pace) for layer in ran]),
         on_paper=len(ran),
         detached=tuple(layer.row.path for layer in layers if layer.detached),
-        zero_weights=_zero_weights(seen, weights),
+        zero_weights=zero_weights(seen, weights),
         origin=weights.hunt.origin if weights.hunt is not None else None,
         loss=seen.first.loss,
         optimizer=type(optimizer).__name__ if optimizer is not None else "",
-        time=tuple(replace(row, cause=cause_of(row, ledger)) for row in time),
+        time=tuple(replace(row, cause=cause_of(row, ledger), early=_early(row, ledger)) for row in time),
         tokens=(*maps, *(_with_block(row, ledger) for row in attention.profiles())),
         streams=mixing.streams(),
+        chains=chains(seen.best.graph, seen.best.tape),
+        bypassed=bypassed(seen.best.graph),
+        equal_units=_equal_units(layers, ledger),
+        signal=_signal(seen, units, batch),
+        dtype=_dtype(seen, autocast),
+        gaps=tuple(
+            dict.fromkeys(
+                Gap(path=path, op=op, line=line_of(code, at) if code is not None else "")
+                for path, op, code, at in seen.first.names.cuts
+            )
+        ),
     )
-    assert sketcher.sketch is not None
-    return reading, sketcher.sketch, seen, notes
+    return Taken(reading=reading, sketch=sketcher.sketch, seen=seen, notes=notes)
+
+
+def _dtype(seen: Observed, autocast: torch.dtype | bool | None) -> str:
+    """The narrowest format that gradients pass through."""
+    kind = autocast if isinstance(autocast, torch.dtype) else seen.first.parameters[0][1].dtype
+    return str(kind).removeprefix("torch.")
+
+
+def _equal_units(layers: list[Row], ledger: Ledger) -> tuple[str, ...]:
+    """Hidden layers whose units all start alike; the last ones may (a zero head is healthy)."""
+    last = {w.path for w in ledger.weights if w.last}
+    return tuple(row.row.path for row in layers if row.equal and row.row.trained and row.row.path not in last)
 
 
 def _with_block(row: TokenProfile, ledger: Ledger) -> TokenProfile:
@@ -154,6 +184,18 @@ def _with_block(row: TokenProfile, ledger: Ledger) -> TokenProfile:
     return replace(row, branch_share=block.share, influence=block.influence)
 
 
+def _early(row: TimeProfile, ledger: Ledger) -> float:
+    """`early` of a loop: from the uses of its weights, the first ones first."""
+    if not math.isnan(row.early) or not row.steps:
+        return row.early
+    uses: dict[str, list[float]] = {}
+    for w in ledger.weights:
+        if w.path == row.path or w.path.startswith(f"{row.path}.") or not row.path:
+            uses.setdefault(w.path, []).append(w.norm)
+    known = [levels for levels in uses.values() if len(levels) >= LEAST_USES and max(levels) > -math.inf]
+    return max((max(levels[: max(1, len(levels) // 10)]) - max(levels) for levels in known), default=math.nan)
+
+
 def _not_finite(done: Pass) -> bool:
     return (
         not math.isfinite(done.loss)
@@ -162,214 +204,28 @@ def _not_finite(done: Pass) -> bool:
     )
 
 
-def _weights(first: Pass, optimizer: Optimizer | None) -> _Weights:
-    gradients = first.gradients
-    keys: list[int] = []
-    scalars: list[Tensor] = []
-    for _, parameter in first.parameters:
-        gradient = gradients[id(parameter)]
-        keys.append(id(parameter))
-        scalars.append(norm(parameter.detach()).double())
-        scalars.append(norm(gradient).double() if gradient is not None else torch.zeros((), dtype=torch.float64))
-    values = read(scalars)
-    small = [n for n in range(1, len(values), 2) if values[n] < SAFE_LOW]  # float32 squares leave float32 there
-    again = [(n, g) for n in small if (g := gradients[keys[n // 2]]) is not None]
-    for (n, _), value in zip(again, read([norm(g, exact=True) for _, g in again]), strict=True):
-        values[n] = value
-    ratios: dict[int, float] = {}
-    notes: list[str] = []
-    if optimizer is not None:
-        ratios, why = update_ratios(
-            optimizer,
-            [(p, gradients[id(p)]) for _, p in first.parameters if p.dim() >= 2],
-            sizes=dict(zip(keys, values[::2], strict=True)),
-        )
-        if why:
-            notes.append(f"update ratios are incomplete: {why}")
-    return _Weights(
-        size=dict(zip(keys, values[::2], strict=True)),
-        gradient=dict(zip(keys, values[1::2], strict=True)),
-        ratio=ratios,
-        missing={id(p) for _, p in first.parameters if gradients[id(p)] is None},
-        hunt=None,
-        notes=notes,
+def _signal(seen: Observed, units: Units, batch: Any) -> Signal:
+    """What enters and leaves the network."""
+    graph = seen.first.graph
+    ends = [j for i, edges in enumerate(graph.edges) if graph.loss_side[i] for _, j, _ in edges]
+    outputs = sorted({j for j in ends if not graph.loss_side[j]})
+    readers = [kinds.base_name(name) for name, side in zip(graph.names, graph.loss_side, strict=True) if side]
+    pair = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (batch, None)
+    return Signal(
+        input=_rms_of(next((t for t in tensors(pair[0]) if t.is_floating_point()), None)),
+        output=math.nan
+        if units.output is None or not units.output[1]
+        else float(units.output[0]) / math.sqrt(units.output[1]),
+        target=_rms_of(pair[1]) if isinstance(pair[1], Tensor) else math.nan,
+        output_op=kinds.base_name(graph.names[outputs[0]]) if outputs else "",
+        loss_ops=tuple(dict.fromkeys(reversed(readers))),
     )
 
 
-def _zero_weights(seen: Observed, weights: _Weights) -> tuple[str, ...]:
-    """All-zero parameters with a gradient of their own, at which the way to the data ends."""
-    graph, tape = seen.best.graph, seen.best.tape
-    given = {i for (i, _), length in tape.arrived.items() if length > 0}
-    killers = {
-        i
-        for i in given
-        if graph.edges[i]
-        and not any(
-            tape.sent.get((i, e), 0.0) > 0 or (graph.feeders[(j, k)] == 1 and tape.arrived.get((j, k), 0.0) > 0)
-            for e, j, k in graph.edges[i]
-        )
-    }
-    behind = {key for i in killers for key in graph.multiplies.get(i, ())}
-    names = {id(p): name for name, p in seen.best.parameters}
-    first = {
-        id(p): key for (_, p), key in zip(seen.best.parameters, (id(q) for _, q in seen.first.parameters), strict=True)
-    }
-    return tuple(
-        names[key]
-        for key in names
-        if key in behind and weights.size[first[key]] == 0 and weights.gradient[first[key]] > 0
-    )
-
-
-@dataclass(slots=True)
-class _Row:
-    row: Layer
-    pace: float  # update ratio; without an optimizer |dL/dW| / |W|, that of plain SGD up to its rate
-    ran: bool
-    detached: bool
-
-
-def _layers(seen: Observed, units: Units, weights: _Weights, has_optimizer: bool) -> list[_Row]:
-    """One row a module with weights, in the order in which they ran."""
-    first, best = seen.first, seen.best
-    watched = seen.subject.watched
-    inside = {id(m) for m in watched.modules()}
-    turn: dict[str, int] = {}
-    for path, is_matrix, made in zip(first.graph.path, first.graph.matrix, first.graph.turn, strict=True):
-        if is_matrix:
-            turn[path] = min(made, turn.get(path, made))
-    owners: dict[str, tuple[nn.Module, list[Tensor]]] = {}
-    by_path = dict(seen.subject.modules)
-    for path, module in seen.subject.modules:
-        if id(module) in inside and (own := _matrices(module)):
-            home = readable_path(path)
-            holder = by_path.get(home, module)
-            owners[home] = (holder, [*owners.get(home, (holder, []))[1], *own])
-    ran = {readable_path(p): first.names.ran[id(m)][3] for p, m in seen.subject.modules if id(m) in first.names.ran}
-    scale = best.tape.scale
-    arrived: dict[str, float] = {}
-    elements: dict[str, int] = {}
-    for (i, _), length in best.tape.arrived.items():
-        if best.graph.matrix[i]:
-            path = best.graph.path[i]
-            arrived[path] = math.hypot(arrived.get(path, 0.0), length / scale)
-    for i, size in best.tape.sizes.items():
-        elements[best.graph.path[i]] = elements.get(best.graph.path[i], 0) + size
-    uses: dict[str, list[int]] = {}
-    for i in range(len(first.graph.names)):
-        if first.graph.matrix[i]:
-            uses.setdefault(first.graph.path[i], []).append(i)
-    readers = _readers(first, units)
-    maxima = [float(m) for m, _ in units.samples.values()]
-    largest = max((m for m in maxima if math.isfinite(m)), default=0.0)
-    rows: list[_Row] = []
-    for path in sorted(owners, key=lambda p: turn.get(p, ran.get(p, len(first.names.of) + 10**9))):
-        module, matrices = owners[path]
-        nodes = uses.get(path, [])
-        trained = any(p.requires_grad for p in matrices)
-        detached = (
-            not nodes
-            and trained
-            and path in ran
-            and _ran_with_gradients(first, module)
-            and all(id(p) in weights.missing for p in module.parameters(recurse=False) if p.requires_grad)
-        )
-        idle = not nodes and path not in ran and isinstance(module, _LAYERS)
-        if not (nodes or detached or idle):
-            continue  # a position table, a LayerScale: a parameter, but no layer
-        reached = path in arrived
-        outputs = [units.seen[i] for i in nodes if i in units.seen]
-        if not outputs and path in units.seen_by_path:
-            outputs = [units.seen_by_path[path]]
-        slope = next((readers[i] for i in nodes if i in readers), None)
-        samples = [units.samples[i][1] for i in nodes if i in units.samples]
-        rows.append(
-            _Row(
-                row=Layer(
-                    path=path,
-                    kind=type(module).__name__,
-                    gradient_norm=arrived.get(path, math.nan),
-                    gradient_rms=arrived[path] / math.sqrt(elements[path]) if elements.get(path) else math.nan,
-                    weight_gradient_norm=math.hypot(*(weights.gradient.get(id(p), 0.0) for p in matrices))
-                    if trained
-                    else math.nan,
-                    activation_rms=_mean([o.rms for o in outputs]),
-                    weight_rms=_rms(matrices, weights),
-                    mean_slope=slope.mean if slope else math.nan,
-                    dead=slope.dead if slope else math.nan,
-                    saturated=slope.saturated if slope else math.nan,
-                    activation=slope.name if slope else "",
-                    gated=slope.gated if slope else False,
-                    between_samples=min((o.between for o in outputs), default=math.nan),
-                    update_ratio=_ratio(matrices, weights, has_optimizer),
-                    underflow=underflow(torch.cat(samples) if samples else None, largest),
-                    not_finite=weights.hunt.counts(path) if weights.hunt is not None else FINE,
-                    trained=trained,
-                    reached=reached,
-                ),
-                pace=_pace(matrices, weights, has_optimizer),
-                ran=bool(nodes) or detached,
-                detached=detached,
-            )
-        )
-    return rows
-
-
-def _ran_with_gradients(first: Pass, module: nn.Module) -> bool:
-    found = first.names.ran.get(id(module))
-    return found is not None and found[2]
-
-
-def _matrices(module: nn.Module) -> list[Tensor]:
-    return [p for p in module.parameters(recurse=False) if p.dim() >= 2]
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-def _rms(matrices: list[Tensor], weights: _Weights) -> float:
-    known = [(weights.size.get(id(p)), p.numel()) for p in matrices]
-    total = math.fsum(size * size for size, _ in known if size is not None)
-    count = sum(n for size, n in known if size is not None)
-    if count:
-        return math.sqrt(total / count)
-    sizes = [float(norm(p.detach())) for p in matrices]  # frozen: not among the trained ones
-    return math.sqrt(math.fsum(s * s for s in sizes) / max(1, sum(p.numel() for p in matrices)))
-
-
-def _ratio(matrices: list[Tensor], weights: _Weights, has_optimizer: bool) -> float:
-    """The largest update ratio of a layer's matrices; without an optimizer not defined."""
-    if not has_optimizer:
+def _rms_of(tensor: Tensor | None) -> float:
+    """Root mean square; 1 for classes."""
+    if tensor is None or not tensor.numel() or tensor.layout != torch.strided:
         return math.nan
-    known = [weights.ratio[id(p)] for p in matrices if id(p) in weights.ratio]
-    return max(known, default=math.nan)
-
-
-def _pace(matrices: list[Tensor], weights: _Weights, has_optimizer: bool) -> float:
-    ratio = _ratio(matrices, weights, has_optimizer)
-    if not math.isnan(ratio):
-        return ratio
-    paces = [
-        weights.gradient[id(p)] / weights.size[id(p)] if weights.size[id(p)] else math.inf
-        for p in matrices
-        if weights.gradient.get(id(p), 0.0) > 0
-    ]
-    return max(paces, default=0.0)
-
-
-def _readers(first: Pass, units: Units) -> dict[int, Slope]:
-    """For each weight operation the activation that reads its output."""
-    graph = first.graph
-    source: list[int] = [-1] * len(graph.names)
-    for i in range(len(graph.names) - 1, -1, -1):
-        if graph.matrix[i]:
-            source[i] = i
-        elif graph.edges[i]:
-            source[i] = source[graph.edges[i][0][1]]
-    readers: dict[int, Slope] = {}
-    for i in sorted(units.slopes):  # the nearest comes last: higher numbers lie towards the data
-        for _, j, _ in graph.edges[i][:1]:
-            if source[j] >= 0:
-                readers[source[j]] = units.slopes[i]
-    return readers
+    if not tensor.is_floating_point():
+        return 1.0
+    return float(norm(tensor.detach())) / math.sqrt(tensor.numel())

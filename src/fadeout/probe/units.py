@@ -40,6 +40,7 @@ class Slope:
     saturated: float
     gated: bool
     path: str
+    units: int
 
 
 @dataclass(slots=True)
@@ -65,12 +66,15 @@ class Units(Observer):
         self.influences: dict[int, tuple[Tensor, Tensor]] = {}
         self.checkpointed = False
         self.batch = 0
+        self.output: tuple[Tensor, int] | None = None
+        self._root: nn.Module | None = None
 
     # ---- while the forward runs
 
     def forward(self, names: Names) -> None:
         names.listeners.append(self)
         self.batch = names.samples
+        self._root = names.watched
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: keep numbers of its result, never the result."""
@@ -87,6 +91,10 @@ class Units(Observer):
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """One module returned: its first output stands for layers whose weights act unseen."""
+        if module is self._root:
+            first = next((t for t in tensors(out) if t.is_floating_point() and t.layout == torch.strided), None)
+            if first is not None and not first.is_nested:
+                self.output = (norm(first.detach()), first.numel())
         if path in self.by_module or isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding)):
             return
         if any(p is not None and p.dim() >= 2 for p in module._parameters.values()):
@@ -103,6 +111,7 @@ class Units(Observer):
             if (i := index.get(node)) is not None:
                 self.influences[i] = pair
         self._read_slopes(graph)
+        self._root = None
         self.rms.clear()
         self.shapes.clear()
         self.cosines.clear()
@@ -150,6 +159,7 @@ class Units(Observer):
         found: list[int] = []
         scalars: list[Tensor] = []
         rows: list[int] = []
+        widths: list[int] = []
         for i, node in enumerate(graph.nodes):
             if i in graph.leaves or graph.loss_side[i] or not kinds.is_elementwise_slope(graph.names[i]):
                 continue
@@ -166,6 +176,7 @@ class Units(Observer):
             top = units.max().float() if supremum is None else torch.full((), supremum, device=flat.device)
             found.append(i)
             rows.append(count)
+            widths.append(units.numel())
             scalars += [
                 part.mean() / top,
                 (units == 0).float().mean(),
@@ -184,6 +195,7 @@ class Units(Observer):
                     kinds.base_name(graph.names[c]) == "Mul" and len(graph.edges[c]) > 1 for c in consumers.get(i, ())
                 ),
                 path=graph.path[i],
+                units=widths[n],
             )
 
     def _slope(self, node: Node) -> Tensor | None:

@@ -6,7 +6,7 @@ loss towards the data where they hold operations, and from the data towards the 
 they hold layers.
 """
 
-from fadeout.records.exam import Environment, Exam, Reading
+from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, Reading, Signal
 from fadeout.records.finding import Cause, Evidence, Finding, WontHelp
 from fadeout.records.forecast import Forecast, ForecastLayer, Surprise
 from fadeout.records.layer import EffectiveDepth, Layer, NotFinite, Origin, Profile, Underflow
@@ -30,6 +30,8 @@ __all__ = [
     "Block",
     "Branch",
     "Cause",
+    "Chain",
+    "Course",
     "Cut",
     "Edge",
     "EffectiveBlocks",
@@ -41,6 +43,7 @@ __all__ = [
     "Finding",
     "Forecast",
     "ForecastLayer",
+    "Gap",
     "GateSpan",
     "Kind",
     "Layer",
@@ -51,6 +54,7 @@ __all__ = [
     "Profile",
     "Progress",
     "Reading",
+    "Signal",
     "Stage",
     "Status",
     "StepSpectrum",

@@ -12,6 +12,50 @@ from fadeout.records.words import Progress, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Weight operations one behind another with no way around, loss side first.
+
+    Attributes:
+        fade: log10 of the smallest gradient in the run over that at its loss side, decades.
+        lowest: Path of the layer that receives the smallest.
+    """
+
+    paths: tuple[str, ...]
+    fade: float
+    lowest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A place in the forward where the graph is let go.
+
+    Attributes:
+        op: "detach", "argmax", "data", "no_grad"; "" where a module took a gradient in and gave none out.
+    """
+
+    path: str
+    op: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """What enters and leaves the network, as root mean squares; nan where unknown.
+
+    Attributes:
+        target: Of the answers; 1 for classes.
+        output_op: The operation that made the output.
+        loss_ops: Operations of the loss that read it, nearest first.
+    """
+
+    input: float
+    output: float
+    target: float
+    output_op: str
+    loss_ops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Everything measured in one step: what rules read.
 
@@ -25,6 +69,12 @@ class Reading:
         origin: Where the first value that is not finite was made; None where all are finite.
         loss: Value of the scalar.
         optimizer: Class name, "" without one.
+        chains: Runs of weight layers with no way around.
+        bypassed: Layers that some way from the loss to the data avoids.
+        equal_units: Hidden layers whose units all start with the same weights.
+        dtype: Number format that gradients pass through, "float16".
+        gaps: Where the forward lets go of the graph.
+        course: What the steps after this one showed; None in one step.
     """
 
     step: int
@@ -41,6 +91,47 @@ class Reading:
     time: tuple[TimeProfile, ...] = ()
     tokens: tuple[TokenProfile, ...] = ()
     streams: Streams | None = None
+    chains: tuple[Chain, ...] = ()
+    bypassed: frozenset[str] = frozenset()
+    equal_units: tuple[str, ...] = ()
+    signal: Signal | None = None
+    dtype: str = ""
+    gaps: tuple[Gap, ...] = ()
+    course: "Course | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """Training steps on a copy, and what was seen on the way.
+
+    Attributes:
+        steps: Optimizer steps done; fewer than asked for where training stopped being finite.
+        losses: Loss of every step's own batch.
+        probes: Readings on the same rows after growing numbers of steps; the first is step 0's.
+        learned: For each probe, how far the loss is from that of the best constant output
+            (0) to nothing (1); nan where no constant can be judged.
+        constant: Loss of the best constant output on the probes' rows; nan where unknown.
+        updates: Largest relative change of each layer's weights in the first three steps.
+        growth: Norm of all parameters at the end over the start.
+        broken: Step at which the loss or a parameter stopped being finite; None if never.
+        backwards: Backward passes a step: more than one where losses alternate.
+        ignores_targets: The loss does not change when the answers are permuted.
+        clipped: Share of the steps whose gradient was clipped; nan where nothing clips.
+        skipped: Share of the steps that changed no parameter at all.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
+    probes: tuple[Reading, ...]
+    learned: tuple[float, ...]
+    constant: float
+    updates: tuple[tuple[str, float], ...]
+    growth: float
+    broken: int | None
+    backwards: int
+    ignores_targets: bool
+    clipped: float
+    skipped: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

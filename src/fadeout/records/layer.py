@@ -41,6 +41,9 @@ class Layer:
         gated: The activation's output is multiplied by something: a gate.
         between_samples: Share of z's energy that differs between samples, 0 to 1.
         update_ratio: rms of the next update over rms of W; needs an optimizer.
+        units: Units that `dead` counts; 0 where it is not measured.
+        below_eps: Share of dL/dW whose size is below 10 eps of the optimizer, 0 to 1; nan without
+            an eps.
         trained: The layer has a weight that requires a gradient.
         reached: A gradient arrived, were it zero; false for layers outside the account.
     """
@@ -63,6 +66,8 @@ class Layer:
     not_finite: NotFinite
     trained: bool
     reached: bool
+    units: int = 0
+    below_eps: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

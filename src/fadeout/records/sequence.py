@@ -74,6 +74,8 @@ class TimeProfile:
             "truncation"; "" where a decade is never lost, or no cause could be told.
         spectrum: The Jacobian of the last step; None where it was not measured.
         cut: Where the graph ends before the sequence does; None where it does not.
+        early: log10 of the largest gradient of the whole loss in the first tenth of the steps over
+            the largest in any step; nan where not measured.
     """
 
     path: str
@@ -87,6 +89,7 @@ class TimeProfile:
     cause: str = ""
     spectrum: StepSpectrum | None = None
     cut: Cut | None = None
+    early: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

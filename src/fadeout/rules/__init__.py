@@ -2,27 +2,80 @@
 
 from collections.abc import Callable, Sequence
 
-from fadeout.records import Finding, Reading
+from fadeout.records import Finding, Progress, Reading
+from fadeout.rules import persistence
+from fadeout.rules.attention import attention_saturated, tokens_alike
+from fadeout.rules.bad_init import bad_init
+from fadeout.rules.dead import dead_units
+from fadeout.rules.diluted import diluted
 from fadeout.rules.exploding import exploding
+from fadeout.rules.forgetting import forgetting
+from fadeout.rules.gates import hasty_gates, truncated
 from fadeout.rules.limits import LIMITS, Limits
 from fadeout.rules.not_finite import not_finite
+from fadeout.rules.numbers import below_eps, flushed
+from fadeout.rules.saturated import saturated
 from fadeout.rules.severed import severed
+from fadeout.rules.streams import streams
+from fadeout.rules.training import (
+    always_clipped,
+    elsewhere,
+    nothing_moves,
+    rate_too_high,
+    rate_too_low,
+    unmoved,
+)
 from fadeout.rules.vanishing import vanishing
 from fadeout.rules.verdict import sentence, verdict
+from fadeout.rules.wiring import misplaced_activation, no_nonlinearity, raw_input
 
 Rule = Callable[[Reading, Limits], Finding | None]
-RULES: tuple[Rule, ...] = (not_finite, severed, exploding, vanishing)  # in order of precedence
+RULES: tuple[Rule, ...] = (  # in order of precedence
+    not_finite,
+    severed,
+    exploding,
+    bad_init,
+    dead_units,
+    saturated,
+    vanishing,
+    forgetting,
+    diluted,
+    streams,
+    attention_saturated,
+    hasty_gates,
+    flushed,
+    below_eps,
+    truncated,
+    tokens_alike,
+    rate_too_high,
+    no_nonlinearity,
+    misplaced_activation,
+    raw_input,
+    always_clipped,
+    unmoved,
+    rate_too_low,
+    nothing_moves,
+    elsewhere,
+)
 
 
 def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits = LIMITS) -> tuple[Finding, ...]:
-    """Every finding that the rules make of one reading, most important first.
+    """Every finding that the rules make of one reading, or of a course of them, most important first.
 
     Args:
-        reading: One step, measured.
+        reading: One step, measured; with its `course` if training steps followed.
         rules: Extend with `RULES + (mine,)`.
         limits: The bounds they hold numbers against.
     """
-    return tuple(found for rule in rules if (found := rule(reading, limits)) is not None)
+    found = [finding for rule in rules if (finding := rule(reading, limits)) is not None]
+    order = {"alarm": 0, "warning": 1, "note": 2}
+    return tuple(sorted(found, key=lambda finding: order[finding.level]))
 
 
-__all__ = ["LIMITS", "RULES", "Limits", "Rule", "diagnose", "sentence", "verdict"]
+def progress(reading: Reading, findings: Sequence[Finding], *, limits: Limits = LIMITS) -> Progress:
+    """Whether the copy learns, learns in spite of a severe sign, or does not learn; unknown in one step."""
+    severe = any(finding.level in ("alarm", "warning") for finding in findings)
+    return persistence.progress(reading, severe=severe, limits=limits)
+
+
+__all__ = ["LIMITS", "RULES", "Limits", "Rule", "diagnose", "progress", "sentence", "verdict"]

@@ -1,10 +1,11 @@
-"""FO102: the gradient grows by orders of magnitude on its way from the last layer to the first."""
+"""FO102: the gradient grows by orders of magnitude towards the first layer, or the training blows up."""
 
 import math
 
-from fadeout.records import Evidence, Finding, Kind, Reading
+from fadeout.records import Evidence, Finding, Kind, Level, Reading, WontHelp
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import learning, probes, smoothed, stands
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
     "weight": (
@@ -20,24 +21,97 @@ _HELPS: dict[Kind, tuple[str, ...]] = {
 
 
 def exploding(reading: Reading, limits: Limits) -> Finding | None:
-    """A gradient that arrives at the first layers many decades larger than at the last."""
-    decades = reading.ledger.decades
-    if not (math.isfinite(decades) and decades >= limits.exploding):
+    """A training that blows up, or a gradient that arrives many decades larger at the first layers."""
+    return _diverged(reading, limits) or _grown(reading, limits)
+
+
+def _diverged(reading: Reading, limits: Limits) -> Finding | None:
+    """Losses or parameters that stop being finite, or a last loss far above the first and the constant's."""
+    course = reading.course
+    if course is None:
         return None
-    causes = causes_by_account(reading, sign=1, without=("loss",))
-    main = causes[0].kind if causes else "weight"
-    trunk = [w for w in reading.ledger.weights if w.trunk] or list(reading.ledger.weights)
-    largest = max(trunk, key=lambda w: w.norm)
+    broken = course.broken is not None
+    name, value, bound, unit = "step at which it stopped being finite", float(course.broken or 0), math.nan, "steps"
+    if not broken:
+        comparable = course.backwards == 1 and not course.ignores_targets
+        first, last = smoothed(course.losses, end=False), smoothed(course.losses, end=True)
+        positive = comparable and min((v for v in course.losses if math.isfinite(v)), default=-1.0) >= 0
+        start = max(course.losses[0], first, course.constant if course.constant > 0 else 0.0) if course.losses else 0.0
+        if positive and start > 0 and last > limits.diverged * start and course.losses[-1] > start:
+            name, value, bound, unit = "last loss over the first", last / start, limits.diverged, "ratio"
+        elif course.growth > limits.grown:
+            name, value, bound, unit = "parameters at the end over the start", course.growth, limits.grown, "ratio"
+        else:
+            return None
+    paths = _blamed(reading)
+    ratio = dict(course.updates).get(paths[0], math.nan) if paths else math.nan
+    hot = ratio > 0.1
+    claim = (
+        f"training stops being finite at step {course.broken:,}"
+        if broken
+        else f"training diverges: {name} is {value:.3g}"
+    )
+    if hot:
+        claim += f"; the first updates change {paths[0] or 'the model'} by {ratio:.0%} of its weights"
     return Finding(
         code="FO102",
         label="exploding",
         level="alarm",
+        claim=claim,
+        where=paths,
+        line=next((w.line for w in reading.ledger.weights if paths and w.path == paths[0]), ""),
+        decades=reading.ledger.decades,
+        expected=math.nan,
+        since=course.broken if course.broken is not None else course.steps,
+        confidence=0.95 if broken else 0.85,
+        cause=causes_by_account(reading, sign=1, without=("loss",)),
+        status="account",
+        evidence=(
+            Evidence(name=name, value=value, bound=bound, unit=unit),
+            Evidence(name="largest update ratio of the first steps", value=ratio, bound=limits.update, unit="ratio"),
+        ),
+        helps=("a smaller learning rate, with warm-up", "gradient clipping by norm", "smaller initial weights"),
+        wont_help=(WontHelp(what="training longer", why="what is not finite stays so"),) if broken else (),
+    )
+
+
+def _blamed(reading: Reading) -> tuple[str, ...]:
+    """Layers with the largest update ratios of the first steps, else the largest gradient."""
+    course = reading.course
+    assert course is not None
+    top = [(path, ratio) for path, ratio in course.updates if ratio > 0]
+    if top:
+        return tuple(path for path, ratio in top if ratio >= 0.3 * top[0][1])[:8]
+    trunk = [w for w in reading.ledger.weights if math.isfinite(w.norm)]
+    return (max(trunk, key=lambda w: w.norm).path,) if trunk else ()
+
+
+def _grown(reading: Reading, limits: Limits) -> Finding | None:
+    flags = [_explodes(probe, limits) for probe in probes(reading)]
+    level: Level = "alarm"
+    if reading.course is not None:
+        how = learning(reading, limits)
+        if not stands(flags) or how == "well":
+            return None
+        level = "alarm" if how in ("not", "unknown") or all(flags) else "warning"
+    elif not flags[0]:
+        return None
+    at = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)
+    decades = at.ledger.decades
+    causes = causes_by_account(at, sign=1, without=("loss",))
+    main = causes[0].kind if causes else "weight"
+    trunk = [w for w in at.ledger.weights if w.trunk] or list(at.ledger.weights)
+    largest = max(trunk, key=lambda w: w.norm)
+    return Finding(
+        code="FO102",
+        label="exploding",
+        level=level,
         claim=f"the gradient grows by {decades:.1f} decades between the last weight layer and the first",
         where=(largest.path,),
         line=largest.line,
         decades=decades,
         expected=math.nan,
-        since=reading.step,
+        since=at.step,
         confidence=0.9 if decades >= limits.exploding + 1 else 0.7,
         cause=causes,
         status="account",
@@ -51,3 +125,7 @@ def exploding(reading: Reading, limits: Limits) -> Finding | None:
         ),
         helps=_HELPS.get(main, _HELPS["weight"]),
     )
+
+
+def _explodes(probe: Reading, limits: Limits) -> bool:
+    return math.isfinite(probe.ledger.decades) and probe.ledger.decades >= limits.exploding

@@ -7,23 +7,93 @@ from dataclasses import dataclass
 class Limits:
     """Scale-free bounds; give your own to `diagnose(reading, limits=Limits(vanishing=-4))`.
 
+    "Tuned" below: on one half of 280 training programs of other people, where each bound was flat
+    over a wide range.
+
     Attributes:
-        vanishing: `decades` at or below which the gradient vanishes, decades.  Source: tuned on
-            one half of 280 training programs and flat from -1.3 to -5 there; healthy networks
-            reach -2.3.
-        surely: Below this an alarm stands by itself; between the two, with an optimizer given,
-            only where it leaves layers unmoved or blind (Adam carried depth-10 ReLU nets at -3.8
-            to 70-88 %, and failed from -4 on).
-        exploding: `decades` at or above which it explodes, decades.  Same source: healthy
-            networks reach +1.5.
-        reached: Decades below the loss end from which a layer counts as out of reach.  Same
-            source ("earliest layer with g < 1e-3 of the end").
+        vanishing: `decades` at or below which the gradient vanishes.  Tuned (flat from -1.3 to -5);
+            healthy networks reach -2.3.
+        surely: Below this an alarm stands by itself in one step; between the two, with an optimizer
+            given, only where it leaves layers unmoved or blind (Adam carried depth-10 ReLU nets at
+            -3.8 to 70-88 %, and failed from -4 on).
+        exploding: `decades` at or above which it explodes.  Tuned; healthy networks reach +1.5.
+        reached: Decades below the loss end from which a layer counts as out of reach.  Tuned.
+        chain: Fade inside a chain of layers with no way around, decades.  Tuned.
+        time: `early` of a recurrent layer, decades.  Tuned (flat from -2 to -6).
+        extreme: Decades at step 0 from which a fade counts without persistence if nothing is
+            learned.  Source: lessons of 442 further programs.
+        dead: Share of one layer's units.  Tuned (flat from .7 to .99).
+        dead_overall: Share of all rectified units.  Tuned.
+        part: Share of a layer's units that are dead in a network that learns.  Tuned.
+        bypassed: The same of a layer that a way around exists for.  Tuned.
+        units: Units that a layer must have for its death to count.  Tuned.
+        saturated: Share of a hidden activation's elements.  Tuned (flat from .2 to .9); healthy
+            networks reach .85, so only where nothing is learned.
+        saturated_at_start: The same in one step, where progress is unknown.
+        output_saturated: Share of the output activation's elements.  Tuned.
+        shut: Share of a gate's elements from which it is shut or open for good.
+        outputs: rms of the output over that of the targets, at step 0.  Tuned (flat from 10 to 100).
+        inputs: rms of the input above which a large output is the data's doing.  Tuned.
+        diverged: Last loss over the larger of the first and the best constant's.  Tuned (flat from
+            1.5 to 10).
+        grown: Norm of the parameters at the end over the start, where losses can't be compared.
+        learned: Progress that counts as learning well, 0 to 1.  Tuned (flat from .2 to .7).
+        learns: Progress below which nothing is learned.
+        plateau: Progress that a long plateau stays below.  Tuned.
+        plateau_steps: Steps such a plateau lasts at least.  Tuned.
+        update: Update ratio of one step above which a learning rate is suspect; healthy networks
+            reached .83.
+        branches: Sum of all branch shares below which effective blocks mean nothing.  FRONTIER F1.
+        composite: |log10| of a composite gain of residual streams.  FRONTIER F2: free mixings reach
+            4e28, constrained ones 1.6.
+        distinct: What is left of the differences between streams.  FRONTIER F2.
+        live_rows: Share of a softmax's rows.  FRONTIER F3.
+        entropy: Of a softmax's rows over the largest.  FRONTIER F3.
+        alike: Distance of tokens from their mean, share of the stream.
+        token: Tokens to one decade of a gate's median head.  FRONTIER F4: 0.1 to 0.2 as shipped, 240
+            and more as published.
+        flushed: Share of a layer's gradient below float16's range.  FRONTIER F5.
+        faint: Share of a layer's gradient below ten eps.  FRONTIER F6.
+        crawl: Largest update ratio below which nothing can be learned in thousands of steps.
+        clipped: Share of the steps at which clipping bites.
     """
 
     vanishing: float = -3.0
     surely: float = -4.0
     exploding: float = 3.0
     reached: float = -3.0
+    chain: float = -3.5
+    time: float = -4.0
+    extreme: float = -4.0
+    dead: float = 0.9
+    dead_overall: float = 0.5
+    part: float = 1.0
+    bypassed: float = 0.9
+    units: int = 4
+    saturated: float = 0.5
+    saturated_at_start: float = 0.9
+    output_saturated: float = 0.8
+    shut: float = 0.98
+    outputs: float = 30.0
+    inputs: float = 10.0
+    diverged: float = 3.0
+    grown: float = 30.0
+    learned: float = 0.35
+    learns: float = 0.05
+    plateau: float = 0.05
+    plateau_steps: int = 100
+    update: float = 1.0
+    branches: float = 0.1
+    composite: float = 1.0
+    distinct: float = 1e-3
+    live_rows: float = 0.5
+    entropy: float = 0.05
+    alike: float = 0.01
+    token: float = 1.0
+    flushed: float = 0.5
+    faint: float = 0.5
+    crawl: float = 1e-6
+    clipped: float = 0.9
 
 
 LIMITS = Limits()

@@ -1,18 +1,47 @@
 """FO103: no gradient at all reaches the first layers."""
 
 import math
+from dataclasses import replace
 
-from fadeout.records import Evidence, Finding, Reading
+from fadeout.records import Evidence, Finding, Gap, Reading
 from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import all_along, learning, probes
+from fadeout.rules.signs import all_zero
 
 
 def severed(reading: Reading, limits: Limits) -> Finding | None:
     """Exactly zero, or no path at all, between the loss and the first trained layers.
 
     A zero behind an all-zero parameter that itself receives a gradient is a zero-initialised
-    head or gate and says nothing in one step: then the rule is silent.
+    head or gate and says nothing in one step: then the rule is silent.  So it is where dead or
+    saturated units make the zero, of which other rules speak, and after a course that learns or
+    at whose end a gradient arrives.
     """
+    if reading.course is not None:
+        last = reading.course.probes[-1]
+        if learning(reading, limits) == "well" and not _no_path(last):
+            return None
+        found = _no_path(last) or _killed(last) or _nothing(reading, limits)
+        return replace(found, since=_since(reading)) if found is not None else None
     return _no_path(reading) or _killed(reading)
+
+
+def _since(reading: Reading) -> int:
+    return next((p.step for p in probes(reading) if _no_path(p) or _killed(p)), reading.step)
+
+
+def _nothing(reading: Reading, limits: Limits) -> Finding | None:
+    """No gradient at all in nearly every probe, though the loss is not solved: fp16 without loss scaling, a mask."""
+    silent = learning(reading, limits) == "well" or _by_activation(reading)
+    if silent or not all_along([all_zero(p) for p in probes(reading)]):
+        return None
+    return _finding(
+        reading,
+        claim="every gradient is exactly zero, in nearly every probe, and the loss is not solved",
+        where=tuple(layer.path for layer in reading.layers if layer.trained),
+        line="",
+        helps=("scaling the loss, where float16 flushes it", "looking at what the loss masks or ignores"),
+    )
 
 
 def _no_path(reading: Reading) -> Finding | None:
@@ -25,18 +54,37 @@ def _no_path(reading: Reading) -> Finding | None:
     reaches_data = any(end.what != "weight" for end in reading.ledger.ends)
     if not first or reaches_data or len(first) == len(trained):
         return None
+    gap = _gap(reading, first, trained[len(first) :])
+    how = "the detach(), no_grad() or .data" if gap is None or not gap.op else f"the {gap.op}"
+    place = f": {gap.op or 'the graph ends'} in {gap.path or 'the model'}" if gap is not None else ""
     return _finding(
         reading,
-        claim=f"no gradient path leads to the first {len(first)} of {len(trained)} trained layers",
-        where=tuple(first),
-        line="",
-        helps=("removing the detach(), no_grad() or .data between them and the loss",),
+        claim=f"no gradient path leads to the first {len(first)} of {len(trained)} trained layers{place}"
+        + (f", {gap.line}" if gap is not None and gap.line else ""),
+        where=tuple(dict.fromkeys((*([gap.path] if gap is not None else []), *reversed(first)))),
+        line=gap.line if gap is not None else "",
+        helps=(f"removing {how} between them and the loss",),
     )
+
+
+def _gap(reading: Reading, lost: list[str], reached: list[str]) -> Gap | None:
+    """The place that lets go of the graph: around the last lost layer, else where nothing receives a gradient."""
+    named = [gap for gap in reading.gaps if gap.op not in ("item", "tolist")]
+    around = [gap for gap in named if gap.path and _within(lost[-1], gap.path)]
+    apart = [gap for gap in named if gap.path and not any(_within(path, gap.path) for path in reached)]
+    for found in ([g for g in around if g.line], around, apart, [g for g in named if g.line]):
+        if found:
+            return found[-1]
+    return None
+
+
+def _within(path: str, module: str) -> bool:
+    return path == module or path.startswith(f"{module}.")
 
 
 def _killed(reading: Reading) -> Finding | None:
     ledger = reading.ledger
-    if ledger.decades != -math.inf or reading.zero_weights:
+    if ledger.decades != -math.inf or reading.zero_weights or _by_activation(reading):
         return None
     killer = next((entry for entry in ledger.trunk.entries if entry.log_gain == -math.inf), None)
     where = tuple(dict.fromkeys(w.path for w in ledger.weights if w.norm == -math.inf))
@@ -47,6 +95,13 @@ def _killed(reading: Reading) -> Finding | None:
         where=where,
         line=killer.line if killer else "",
         helps=(f"looking at what {killer.op} returns there: every slope is zero",) if killer else (),
+    )
+
+
+def _by_activation(reading: Reading) -> bool:
+    """A dead or wholly saturated layer on the way, with no way around it."""
+    return any(
+        (layer.dead >= 1 or layer.saturated >= 0.99) and layer.path not in reading.bypassed for layer in reading.layers
     )
 
 

@@ -2,9 +2,11 @@
 
 import math
 
-from fadeout.records import Evidence, Finding, Kind, Reading, WeightOp, WontHelp
+from fadeout.records import Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
+from fadeout.rules.signs import chain_fade
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
     "slope": (
@@ -25,29 +27,42 @@ _CEILING = {"sigmoid": 0.25, "hardsigmoid": 1 / 6}
 
 
 def vanishing(reading: Reading, limits: Limits) -> Finding | None:
-    """A gradient that arrives at the first layers many decades smaller than at the last.
+    """A gradient that arrives at the first layers, or behind a chain of layers, many decades smaller than at the last.
 
     Judged by gradients of activations, never of weights: on 280 programs the first-over-last
     ratio of weight gradients told sick from healthy no better than chance.
     """
-    decades = reading.ledger.decades
-    if not (math.isfinite(decades) and decades <= limits.vanishing):
-        return None
-    causes = causes_by_account(reading, sign=-1, without=("skip", "loss"))
-    out = out_of_reach(reading, limits)
-    slope = reading.profile.slope if reading.profile else math.nan
+    return _over_all(reading, limits) or _in_a_chain(reading, limits)
+
+
+def _over_all(reading: Reading, limits: Limits) -> Finding | None:
+    flags = [_fades(probe, limits) for probe in probes(reading)]
+    level: Level = "alarm"
+    if reading.course is None:
+        if not flags[0]:
+            return None
+        level = "warning" if _carried(reading, reading.ledger.decades, limits) else "alarm"
+    else:
+        found = _level(reading, flags, reading.ledger.decades, limits)
+        if found is None:
+            return None
+        level = found
+    probe = reading if flags[0] else next(p for p, flag in zip(probes(reading), flags, strict=True) if flag)
+    decades = probe.ledger.decades
+    causes = causes_by_account(probe, sign=-1, without=("skip", "loss"))
+    out = out_of_reach(probe, limits)
+    slope = probe.profile.slope if probe.profile else math.nan
     main = causes[0].kind if causes else "other"
-    claim = f"the gradient loses {-decades:.1f} decades between the last weight layer and the first"
     return Finding(
         code="FO101",
         label="vanishing",
-        level="warning" if _carried(reading, decades, limits) else "alarm",
-        claim=claim,
+        level=level,
+        claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first",
         where=tuple(dict.fromkeys(w.path for w in out)),
         line=out[0].line if out else "",
         decades=decades,
         expected=math.nan,
-        since=reading.step,
+        since=probe.step,
         confidence=0.9 if decades <= limits.vanishing - 1 else 0.7,
         cause=causes,
         status="account",
@@ -60,9 +75,67 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
             ),
             Evidence(name="decades a layer", value=slope, bound=math.nan, unit="decades"),
         ),
-        helps=_helps(reading, main),
-        wont_help=_wont_help(reading, main),
+        helps=_helps(probe, main),
+        wont_help=_wont_help(probe, main),
     )
+
+
+def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
+    """A side branch, or a stretch in the middle, that fades though the first layers are reached another way."""
+    flags = [_chain_fades(probe, limits) for probe in probes(reading)]
+    chain = chain_fade(next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading))
+    if chain is None or not any(flags):
+        return None
+    if reading.course is None:
+        level: Level = "warning"
+    else:
+        found = _level(reading, flags, chain.fade, limits)
+        if found is None:
+            return None
+        level = found
+    causes = causes_by_account(reading, sign=-1, without=("skip", "loss"))
+    start = next((p.step for p, flag in zip(probes(reading), flags, strict=True) if flag), 0)
+    return Finding(
+        code="FO101",
+        label="vanishing",
+        level=level,
+        claim=f"the gradient loses {-chain.fade:.1f} decades in the chain from {chain.paths[0]} to {chain.lowest}",
+        where=tuple(dict.fromkeys((chain.lowest, *reversed(chain.paths)))),
+        line=next((w.line for w in reading.ledger.weights if w.path == chain.lowest), ""),
+        decades=chain.fade,
+        expected=math.nan,
+        since=start,
+        confidence=0.8,
+        cause=causes,
+        status="account",
+        evidence=(Evidence(name="decades in the chain", value=chain.fade, bound=limits.chain, unit="decades"),),
+        helps=_HELPS["weight"],
+        wont_help=_wont_help(reading, "weight"),
+    )
+
+
+def _fades(probe: Reading, limits: Limits) -> bool:
+    return probe.ledger.decades <= limits.vanishing and math.isfinite(probe.ledger.decades)
+
+
+def _chain_fades(probe: Reading, limits: Limits) -> bool:
+    found = chain_fade(probe)
+    return found is not None and found.fade <= limits.chain and found.fade > -math.inf
+
+
+def _level(reading: Reading, flags: list[bool], start: float, limits: Limits) -> Level | None:
+    """What a fade is worth after a course: an alarm where nothing is learned, a handicap where something is."""
+    course = reading.course
+    assert course is not None
+    how = learning(reading, limits)
+    if how in ("not", "little"):
+        extreme = how == "not" and flags[0] and start <= limits.extreme
+        return "alarm" if stands(flags) or extreme else None
+    if how == "unknown":
+        return "alarm" if all_along(flags) else None
+    if not all_along(flags):
+        return None
+    return "alarm" if plateau(reading, limits) else "warning"
 
 
 def _carried(reading: Reading, decades: float, limits: Limits) -> bool:

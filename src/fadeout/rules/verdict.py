@@ -7,11 +7,12 @@ from fadeout.records import EffectiveBlocks, Finding, Reading, TimeProfile, Verd
 
 
 def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
-    """The first alarm's label; undetermined where nothing was there to judge; else flows."""
+    """The first alarm's label; undetermined where nothing was there to judge or signs contradict; else flows."""
     for finding in findings:
         if finding.level == "alarm":
             return finding.label
-    return "flows" if math.isfinite(reading.ledger.decades) else "undetermined"
+    probes = reading.course.probes if reading.course is not None else (reading,)
+    return "flows" if any(math.isfinite(probe.ledger.decades) for probe in probes) else "undetermined"
 
 
 def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> str:
@@ -20,16 +21,33 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
     first = findings[0] if findings else None
     if word == "flows":
         text = f"The gradient flows: {_signed(ledger.decades)} decades from the last weight layer to the first."
-        if first is not None and first.label == "vanishing":
-            text = f"The gradient fades, {_signed(ledger.decades)} decades, but {reading.optimizer} still carries it."
-        return text + _blocks(ledger.blocks) + memory_words(reading)
+        if math.isnan(ledger.decades) or ledger.decades == -math.inf:
+            text = "The gradient flows once training has begun."
+        if first is not None and first.code == "FO101":
+            carrier = reading.optimizer if reading.course is None else "training"
+            text = f"The gradient fades, {_signed(first.decades)} decades, but {carrier} still carries it."
+        return text + _blocks(ledger.blocks) + _course(reading) + memory_words(reading)
     if word == "undetermined":
-        return "Undetermined: " + _why_unknown(reading)
+        return "Undetermined: " + _why_unknown(reading) + _course(reading)
     assert first is not None
     text = f"{word.replace('_', ' ').upper()}: {first.claim}."
-    if word in ("vanishing", "severed", "exploding"):
+    if word in ("vanishing", "severed", "exploding") and first.code != "FO108":
         text += depth_words(reading)
-    return text + memory_words(reading)
+    return text + _course(reading) + memory_words(reading)
+
+
+def _course(reading: Reading) -> str:
+    """' In 40 steps nothing is learned.', by the loss against the best constant output's."""
+    course = reading.course
+    if course is None or course.broken is not None:
+        return ""
+    known = [p for p in course.learned if math.isfinite(p)]
+    if not known:
+        return ""
+    steps = f" In {course.steps:,} step{'s' if course.steps != 1 else ''}"
+    if known[-1] < 0.05:
+        return f"{steps} nothing is learned."
+    return f"{steps} it gains {known[-1]:.0%} of what there is to learn."
 
 
 def memory_words(reading: Reading) -> str:

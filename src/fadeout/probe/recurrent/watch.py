@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,8 @@ class _Call:
 class Recurrence(Observer):
     """Remembers every call of a torch recurrent layer and the gradients of its outputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, how: Literal["whole", "brief"] = "whole") -> None:
+        self.how = how
         self.calls: list[_Call] = []
         self.notes: list[str] = []
         self._random: dict[int, Tensor] = {}
@@ -108,7 +109,7 @@ class Recurrence(Observer):
         used: set[tuple[str, str]] = set()
         for call in self.calls:
             walked = self._walk(call)
-            spectra = step_spectra(call.module, call.x, call.hx) if walked else {}
+            spectra = step_spectra(call.module, call.x, call.hx) if walked and self.how == "whole" else {}
             for row in walked:
                 part = f"l{row.layer}" + ("_reverse" if row.direction == "reverse" else "")
                 used.add((call.path, part))
@@ -190,4 +191,12 @@ def as_record(
         source=row.source,
         gate_horizon=span,
         spectrum=spectra.get((row.layer, row.direction)),
+        early=_early(row.log_norm),
     )
+
+
+def _early(log_norm: Sequence[float]) -> float:
+    """The largest of the first tenth of the steps over the largest of all, decades; lags run backwards."""
+    if not log_norm or max(log_norm) == -math.inf or any(math.isnan(v) for v in log_norm):
+        return math.nan
+    return max(log_norm[-max(1, len(log_norm) // 10) :]) - max(log_norm)

@@ -1,0 +1,128 @@
+"""Capture: the scalar that a user's training step sends backward, caught before it goes."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fadeout.errors import FadeoutError
+
+_MODEL = ("model", "net", "network", "module", "m")
+_BATCH = ("batch", "data", "b", "inputs", "xy", "sample")
+_OPTIMIZER = ("optimizer", "optimizers", "optim", "opt", "o")
+
+
+class Caught(BaseException):
+    """Carries the scalar out of a training step; no `except Exception` of the user's stops it."""
+
+    def __init__(self, loss: Tensor) -> None:
+        super().__init__("fadeout: the training step's backward was caught")
+        self.loss = loss
+
+
+def bound(train_step: Callable[..., Any], *, verb: str) -> Callable[[nn.Module, Any, Any], Any]:
+    """A training step as a function of (model, batch, optimizer), by its parameters' names or their order.
+
+    Raises:
+        ValueError: If it takes no model: it could only train the original.
+    """
+    try:
+        parameters = [
+            p
+            for p in inspect.signature(train_step).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.default is p.empty
+        ]
+    except (TypeError, ValueError):
+        return train_step
+    names = [p.name for p in parameters]
+    if not 1 <= len(names) <= 3:
+        raise ValueError(
+            f"{verb}: train_step= must take (model, batch, optimizer), so that a copy can be trained; "
+            f"this one takes ({', '.join(names)})"
+        )
+    roles: list[int] = []
+    for place, name in enumerate(names):
+        known = [i for i, words in enumerate((_MODEL, _BATCH, _OPTIMIZER)) if name.lower() in words]
+        roles.append(known[0] if known else place)
+    if sorted(set(roles)) != sorted(roles):  # names that say nothing: the documented order
+        roles = list(range(len(names)))
+    only_keywords = [p.kind is p.KEYWORD_ONLY for p in parameters]
+
+    def run(model: nn.Module, batch: Any, optimizer: Any) -> Any:
+        given = (model, batch, optimizer)
+        arguments = [given[role] for role in roles]
+        plain = [a for a, only in zip(arguments, only_keywords, strict=True) if not only]
+        named = {n: a for n, a, only in zip(names, arguments, only_keywords, strict=True) if only}
+        return train_step(*plain, **named)
+
+    return run
+
+
+@contextmanager
+def backwards(see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Calls `see` with every scalar that is sent backward, before it is."""
+    original = torch.autograd.backward
+
+    def watched(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        first = tensors[0] if isinstance(tensors, (tuple, list)) else tensors
+        if isinstance(first, Tensor):
+            see(first)
+        return original(tensors, *args, **kwargs)
+
+    torch.autograd.backward = watched
+    try:
+        yield
+    finally:
+        torch.autograd.backward = original
+
+
+def which_backward(step: Callable[[], Any]) -> tuple[int, int]:
+    """(index of the backward pass that trains most parameters, how many there are), from one real step.
+
+    Raises:
+        FadeoutError: If the step sends nothing backward.
+    """
+    reached: list[int] = []
+    with backwards(lambda loss: reached.append(_leaves(loss))):
+        step()
+    if not reached:
+        raise FadeoutError(
+            "examine: train_step= never called backward(); it must do once what the training loop does once"
+        )
+    return reached.index(max(reached)), len(reached)
+
+
+def caught(step: Callable[[], Any], which: int) -> Tensor:
+    """The scalar that the step's backward pass number `which` would start from."""
+    seen = 0
+
+    def see(loss: Tensor) -> None:
+        nonlocal seen
+        if seen == which:
+            raise Caught(loss)
+        seen += 1
+
+    try:
+        with backwards(see):
+            step()
+    except Caught as stop:
+        return stop.loss
+    raise FadeoutError(f"examine: train_step= called backward() {seen} times, {which + 1} before")
+
+
+def _leaves(loss: Tensor) -> int:
+    """Parameters that a scalar depends on."""
+    waiting = [loss.grad_fn] if loss.grad_fn is not None else []
+    seen = set(waiting)
+    count = 0
+    while waiting:
+        node = waiting.pop()
+        count += node.name().endswith("AccumulateGrad")
+        for below, _ in node.next_functions:
+            if below is not None and below not in seen:
+                seen.add(below)
+                waiting.append(below)
+    return count

@@ -1,0 +1,62 @@
+"""FO203 and FO208: attention whose softmax passes no gradient, and tokens that have become alike."""
+
+from fadeout.records import Evidence, Finding, Reading, WontHelp
+from fadeout.rules.build import listed, remark
+from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import all_along, probes
+
+
+def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
+    """Heads with few live rows and little entropy: never judged by |dW_Q|, which grows.  Source: FRONTIER F3."""
+    every = [_saturated(probe, limits) for probe in probes(reading)]
+    if not every[-1] or not all_along([bool(paths) for paths in every]):
+        return None
+    rows = {row.path: row for row in probes(reading)[-1].tokens}
+    worst = min(every[-1], key=lambda path: rows[path].live_rows)
+    live = min((rows[worst].live_rows, *rows[worst].live_heads))
+    return remark(
+        reading,
+        code="FO203",
+        label="saturated",
+        claim=f"attention is saturated in {listed(every[-1])}: {live:.0%} of the softmax's rows still pass a gradient",
+        where=every[-1],
+        evidence=(
+            Evidence(name="live rows", value=live, bound=limits.live_rows, unit="share"),
+            Evidence(name="entropy over its largest", value=rows[worst].entropy, bound=limits.entropy, unit="share"),
+        ),
+        helps=("QK-norm", "smaller query and key weights, or a clip of their logits"),
+        wont=(WontHelp(what="a larger learning rate", why="it drives the logits further apart"),),
+    )
+
+
+def _saturated(probe: Reading, limits: Limits) -> tuple[str, ...]:
+    return tuple(
+        row.path
+        for row in probe.tokens
+        if not row.positions
+        and row.entropy < limits.entropy * (1 if row.live_rows < limits.live_rows else 4)
+        and min((row.live_rows, *row.live_heads)) < limits.live_rows
+    )
+
+
+def tokens_alike(reading: Reading, limits: Limits) -> Finding | None:
+    """Rank collapse: behind an attention the tokens hardly differ from their mean."""
+    flags = []
+    for probe in probes(reading):
+        rows = [row for row in probe.tokens if not row.positions and row.rank_collapse < limits.alike]
+        flags.append(rows)
+    if not flags[-1] or not all_along([bool(rows) for rows in flags]):
+        return None
+    worst = min(flags[-1], key=lambda row: row.rank_collapse)
+    return remark(
+        reading,
+        code="FO208",
+        label="vanishing",
+        level="note",
+        claim=f"tokens become alike behind {worst.path}: {worst.rank_collapse:.1g} of the stream differs between them",
+        where=[row.path for row in flags[-1]],
+        evidence=(
+            Evidence(name="distance from the token mean", value=worst.rank_collapse, bound=limits.alike, unit="share"),
+        ),
+        helps=("residual connections around attention", "an MLP between attentions"),
+    )

@@ -1,0 +1,127 @@
+"""FO107: initial weights that training can't leave: units all alike, or outputs far larger than the targets."""
+
+import itertools
+import math
+
+from fadeout.records import Evidence, Finding, Reading, WontHelp
+from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import learning, probes
+from fadeout.rules.signs import hidden_saturation
+
+
+def bad_init(reading: Reading, limits: Limits) -> Finding | None:
+    """Equal units that stay equal, or a first output tens of times too large, where nothing is learned."""
+    return _equal(reading, limits) or _huge(reading, limits)
+
+
+def _equal(reading: Reading, limits: Limits) -> Finding | None:
+    """Hidden units that start alike and are still alike later: symmetry that nothing breaks."""
+    if not reading.equal_units:
+        return None
+    how = learning(reading, limits)
+    if reading.course is None:
+        if reading.zero_weights:  # LoRA, ReZero and zero heads start so, and leave it with the first step
+            return None
+        left = reading.equal_units
+        if any(layer.path in left and layer.weight_rms == 0 for layer in reading.layers):
+            return None
+    else:
+        last = reading.course.probes[-1]
+        left = tuple(path for path in reading.equal_units if path in last.equal_units)
+        late = any(
+            p.step >= 50 and v < limits.plateau
+            for p, v in zip(reading.course.probes, reading.course.learned, strict=True)
+        )
+        stuck = bool(left) and last.step >= 11
+        if not (stuck or how == "not" or (how != "unknown" and late)):
+            return None
+        left = left or reading.equal_units
+    return _finding(
+        reading,
+        claim=f"the units of {left[0] or 'the model'} start with the same weights and cannot be told apart"
+        + (f" ({len(left):,} such layers)" if len(left) > 1 else ""),
+        where=left,
+        name="layers whose units are alike",
+        value=float(len(left)),
+        bound=0.0,
+        unit="layers",
+        helps=("random initial weights (He or Glorot): units that start alike stay alike",),
+        wont=WontHelp(what="training longer", why="equal units receive equal gradients at every step"),
+    )
+
+
+def _huge(reading: Reading, limits: Limits) -> Finding | None:
+    """An output tens of times larger than anything it is compared with."""
+    signal = reading.signal
+    if signal is None or not signal.output > limits.outputs * max(signal.target, _least(signal.target)):
+        return None
+    if signal.input >= limits.inputs or _saturated(reading, limits):
+        return None
+    how = learning(reading, limits)
+    if reading.course is not None and (how in ("well", "unknown") or reading.course.ignores_targets):
+        return None
+    if reading.course is None and math.isnan(signal.target):
+        return None
+    last = [w.path for w in reading.ledger.weights if w.trunk]
+    return _finding(
+        reading,
+        claim=f"the untrained output is {signal.output / max(signal.target, _least(signal.target)):.0f} times "
+        "as large as the targets",
+        where=tuple(dict.fromkeys(_largest(reading) + last[-1:])),
+        name="rms of the output over the targets",
+        value=signal.output / max(signal.target, _least(signal.target)),
+        bound=limits.outputs,
+        unit="ratio",
+        helps=("smaller initial weights (He or Glorot, by the activation)", "a normalisation before the last layer"),
+        wont=WontHelp(what="a smaller learning rate alone", why="the first steps go into shrinking the output"),
+    )
+
+
+def _least(target: float) -> float:
+    """Classes are compared with 1; a real target with itself."""
+    return 1.0 if math.isnan(target) else 1e-30
+
+
+def _largest(reading: Reading) -> list[str]:
+    """The layers whose output grows most over the one before, the data side first."""
+    rows = [layer for layer in reading.layers if layer.activation_rms > 0 and math.isfinite(layer.activation_rms)]
+    grown = [(b.activation_rms / a.activation_rms, b.path) for a, b in itertools.pairwise(rows)]
+    if rows and reading.signal is not None and reading.signal.input > 0:
+        grown.append((rows[0].activation_rms / reading.signal.input, rows[0].path))
+    return [path for factor, path in sorted(grown, reverse=True) if factor > 5][:6]
+
+
+def _saturated(reading: Reading, limits: Limits) -> bool:
+    found = hidden_saturation(probes(reading)[0])
+    return found is not None and found.saturated > limits.saturated
+
+
+def _finding(
+    reading: Reading,
+    *,
+    claim: str,
+    where: tuple[str, ...],
+    name: str,
+    value: float,
+    bound: float,
+    unit: str,
+    helps: tuple[str, ...],
+    wont: WontHelp,
+) -> Finding:
+    return Finding(
+        code="FO107",
+        label="bad_init",
+        level="alarm",
+        claim=claim,
+        where=where,
+        line=next((w.line for w in reading.ledger.weights if where and w.path == where[0]), ""),
+        decades=reading.ledger.decades,
+        expected=math.nan,
+        since=reading.step,
+        confidence=0.9 if reading.course is not None else 0.7,
+        cause=(),
+        status="account",
+        evidence=(Evidence(name=name, value=value, bound=bound, unit=unit),),
+        helps=helps,
+        wont_help=(wont,),
+    )

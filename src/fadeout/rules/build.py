@@ -1,0 +1,50 @@
+"""Build: a warning or a note with the parts that every finding has.  No torch."""
+
+import math
+from collections.abc import Sequence
+
+from fadeout.records import Evidence, Finding, Level, Reading, Verdict, WontHelp
+
+
+def remark(
+    reading: Reading,
+    *,
+    code: str,
+    label: Verdict,
+    claim: str,
+    level: Level = "warning",
+    where: Sequence[str] = (),
+    line: str = "",
+    evidence: Sequence[Evidence] = (),
+    helps: Sequence[str] = (),
+    wont: Sequence[WontHelp] = (),
+    since: int | None = None,
+    confidence: float = 0.8,
+) -> Finding:
+    """A finding that rests on its evidence alone: no decades of its own, no cause by account."""
+    places = tuple(dict.fromkeys(where))
+    return Finding(
+        code=code,
+        label=label,
+        level=level,
+        claim=claim,
+        where=places,
+        line=line or next((w.line for w in reading.ledger.weights if places and w.path == places[0]), ""),
+        decades=reading.ledger.decades,
+        expected=math.nan,
+        since=reading.step if since is None else since,
+        confidence=confidence,
+        cause=(),
+        status="account",
+        evidence=tuple(evidence),
+        helps=tuple(helps),
+        wont_help=tuple(wont),
+    )
+
+
+def listed(paths: Sequence[str]) -> str:
+    """'a', 'a and b', 'a and 3 more'."""
+    names = [path or "the model" for path in paths]
+    if len(names) <= 2:
+        return " and ".join(names)
+    return f"{names[0]} and {len(names) - 1:,} more"

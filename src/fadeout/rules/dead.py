@@ -1,0 +1,99 @@
+"""FO105: units whose slope is zero on every row, so that nothing behind them learns."""
+
+import math
+
+from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
+from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import all_along, learning, probes, since, stands
+from fadeout.rules.signs import Dead, dead
+
+_HELPS = (
+    "a smaller learning rate from a fresh start: dead units do not come back",
+    "He initialisation with zero biases",
+    "LeakyReLU, GELU or ELU, whose slope is never zero on a whole side",
+)
+_WONT = (
+    WontHelp(what="training longer", why="a unit without a slope on any row gets no gradient to come back by"),
+    WontHelp(what="a larger learning rate", why="it moves the units that live, and kills more of them"),
+)
+
+
+def dead_units(reading: Reading, limits: Limits) -> Finding | None:
+    """A dead layer, or half of all rectified units dead, where nothing is learned; a dead part where something is."""
+    seen = [dead(probe) for probe in probes(reading)]
+    whole = [_whole(d, limits) for d in seen]
+    how = learning(reading, limits)
+    level: Level = "alarm"
+    if reading.course is None:
+        start = seen[0]
+        if start.worst is None or start.share < limits.part or start.worst.units < limits.units:
+            return None
+        level = "alarm" if start.worst.path not in reading.bypassed else "warning"
+    elif how in ("not", "little", "unknown") and stands(whole):
+        if how == "unknown" and not all_along(whole):
+            return None
+        if how == "little" and not all_along(whole[1:] or whole) and not whole[-1]:
+            return None
+    else:
+        if not _part(reading, limits):
+            return None
+    flags = whole if any(whole) else [_gone(probe, limits) is not None for probe in probes(reading)]
+    at = next((i for i in range(len(flags) - 1, -1, -1) if flags[i]), 0)
+    probe = probes(reading)[at]
+    found = _gone(probe, limits) or seen[at].worst
+    if found is None:
+        return None
+    return _finding(reading, probe, seen[at], found, level, limits)
+
+
+def _whole(found: Dead, limits: Limits) -> bool:
+    """The sign: a layer nearly all dead, or half of everything."""
+    if found.worst is None:
+        return False
+    layer = found.share >= limits.dead and found.worst.units >= limits.units
+    return layer or found.overall >= limits.dead_overall
+
+
+def _part(reading: Reading, limits: Limits) -> bool:
+    """In a network that learns: one layer all dead, or nearly so beside a way around, in most probes from step 3 on."""
+    later = [probe for probe in probes(reading) if probe.step >= 3]
+    flags = [_gone(probe, limits) is not None for probe in later]
+    return len(flags) >= 3 and all_along(flags)
+
+
+def _gone(probe: Reading, limits: Limits) -> Layer | None:
+    """The first layer, data side first, that is dead by the limit for its place."""
+    for layer in probe.layers:
+        if math.isnan(layer.dead) or layer.units < limits.units:
+            continue
+        bound = limits.bypassed if layer.path in probe.bypassed else limits.part
+        if layer.dead >= bound:
+            return layer
+    return None
+
+
+def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level: Level, limits: Limits) -> Finding:
+    rows = [r for r in probe.layers if not math.isnan(r.dead) and r.dead >= limits.dead]
+    paths = tuple(dict.fromkeys([layer.path, *(r.path for r in rows)]))
+    more = f" ({len(paths):,} such layers)" if len(paths) > 1 else ""
+    return Finding(
+        code="FO105",
+        label="dead",
+        level=level,
+        claim=f"{layer.dead:.0%} of the {layer.activation or 'rectified'} units behind {layer.path or 'the model'} "
+        f"are dead on every row{more}",
+        where=paths,
+        line=next((w.line for w in probe.ledger.weights if w.path == layer.path), ""),
+        decades=probe.ledger.decades,
+        expected=math.nan,
+        since=since(reading, lambda p: _whole(dead(p), limits) or _gone(p, limits) is not None),
+        confidence=0.9 if reading.course is not None else 0.7,
+        cause=(),
+        status="account",
+        evidence=(
+            Evidence(name="dead units of the layer", value=layer.dead, bound=limits.dead, unit="share"),
+            Evidence(name="dead units overall", value=found.overall, bound=limits.dead_overall, unit="share"),
+        ),
+        helps=_HELPS,
+        wont_help=_WONT,
+    )

@@ -1,0 +1,75 @@
+"""FO108: the gradient fades out along time, before it reaches the first steps of a sequence."""
+
+import math
+
+from fadeout.records import Cause, Evidence, Finding, Kind, Reading, TimeProfile, WontHelp
+from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
+from fadeout.rules.signs import gated, time_fade
+
+_KINDS: dict[str, Kind] = {"recurrent weight": "weight", "slope": "slope", "forget gates closed": "slope"}
+_HELPS = {
+    "recurrent weight": ("an identity or orthogonal recurrent weight", "an LSTM or GRU"),
+    "slope": ("smaller input weights, so that the state stays off tanh's flat sides", "an LSTM or GRU"),
+    "forget gates closed": ("a forget bias of 1 or more, or chrono initialisation",),
+    "truncation": ("longer chunks between detach() calls",),
+}
+
+
+def forgetting(reading: Reading, limits: Limits) -> Finding | None:
+    """A recurrent layer whose first steps get less than 1e-4 of the largest gradient, where nothing is learned.
+
+    A gated layer can learn with a small reach at the start, so it must first sit on a long plateau.
+    """
+    flags = [_fades(probe, limits) for probe in probes(reading)]
+    found = time_fade(next((p for p, f in zip(probes(reading), flags, strict=True) if f), reading))
+    if found is None or not any(flags):
+        return None
+    if reading.course is None:
+        return _finding(reading, found, "warning" if not gated(found) else "note", limits)
+    how = learning(reading, limits)
+    if how in ("not", "little") and stands(flags):
+        if gated(found) and not plateau(reading, limits):
+            return _finding(reading, found, "warning", limits)
+        return _finding(reading, found, "alarm", limits)
+    return _finding(reading, found, "note", limits) if all_along(flags) else None
+
+
+def _fades(probe: Reading, limits: Limits) -> bool:
+    found = time_fade(probe)
+    return found is not None and found.early <= limits.time
+
+
+def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> Finding:
+    cause = row.cause or "recurrent weight"
+    kind = _KINDS.get(cause)
+    lost = f"{-row.early:.1f} decades" if row.early > -math.inf else "everything"
+    return Finding(
+        code="FO108",
+        label="vanishing",
+        level=level,  # type: ignore[arg-type]
+        claim=f"the gradient loses {lost} on its way back through {row.steps:,} steps of "
+        f"{row.path or 'the loop'}: {cause}",
+        where=tuple(dict.fromkeys((_module(row.path), row.path))),
+        line=row.cut.line if row.cut is not None else "",
+        decades=row.early,
+        expected=math.nan,
+        since=since(reading, lambda p: _fades(p, limits)),
+        confidence=0.8 if level == "alarm" else 0.6,
+        cause=(Cause(kind=kind, share=1.0),) if kind is not None else (),
+        status="account",
+        evidence=(
+            Evidence(
+                name="first tenth of the steps over the largest", value=row.early, bound=limits.time, unit="decades"
+            ),
+            Evidence(name="horizon", value=row.horizon, bound=math.nan, unit="steps"),
+        ),
+        helps=_HELPS.get(cause, ()),
+        wont_help=(WontHelp(what="a longer sequence", why="the first steps are out of reach already"),),
+    )
+
+
+def _module(path: str) -> str:
+    """The module of 'rnn.l0' or 'rnn.l1_reverse'."""
+    head, _, tail = path.rpartition(".")
+    return head if tail[:1] == "l" and tail[1:2].isdigit() else path

@@ -1,0 +1,60 @@
+"""FO205 and FO206: gradients too small for the number format, or for the optimizer's eps."""
+
+import math
+
+from fadeout.records import Evidence, Finding, Reading, WontHelp
+from fadeout.rules.build import listed, remark
+from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import all_along, probes
+
+
+def flushed(reading: Reading, limits: Limits) -> Finding | None:
+    """Layers most of whose gradient float16 turns to zero under one scale for the whole pass.  Source: FRONTIER F5."""
+    every = [_flushed(probe, limits) for probe in probes(reading)]
+    if not every[-1] or not all_along([bool(paths) for paths in every]):
+        return None
+    half = reading.dtype == "float16"
+    worst = max(layer.underflow.fp16 for layer in probes(reading)[-1].layers if not math.isnan(layer.underflow.fp16))
+    return remark(
+        reading,
+        code="FO205",
+        label="vanishing",
+        level="warning" if half else "note",
+        claim=f"float16 {'flushes' if half else 'would flush'} {worst:.0%} of the gradient at {listed(every[-1])}, "
+        "even with the best loss scale",
+        where=every[-1],
+        evidence=(Evidence(name="values flushed in float16", value=worst, bound=limits.flushed, unit="share"),),
+        helps=("bf16, whose range is float32's", "bringing the gradient back first: the flush follows the fade"),
+        wont=(WontHelp(what="a larger loss scale", why="the largest gradient is at the format's maximum already"),),
+    )
+
+
+def _flushed(probe: Reading, limits: Limits) -> tuple[str, ...]:
+    return tuple(layer.path for layer in probe.layers if layer.underflow.fp16 > limits.flushed)
+
+
+def below_eps(reading: Reading, limits: Limits) -> Finding | None:
+    """Layers whose gradient is mostly below ten eps, where Adam's step shrinks with it.  Source: FRONTIER F6."""
+    every = [_faint(probe, limits) for probe in probes(reading)]
+    if not every[-1] or not all_along([bool(paths) for paths in every]):
+        return None
+    rows = [layer for layer in probes(reading)[-1].layers if layer.path in every[-1]]
+    worst = max(layer.below_eps for layer in rows)
+    return remark(
+        reading,
+        code="FO206",
+        label="vanishing",
+        claim=f"{worst:.0%} of the gradient at {listed(every[-1])} is below ten times the eps of {reading.optimizer}: "
+        "those weights move less and less",
+        where=every[-1],
+        evidence=(Evidence(name="entries below 10 eps", value=worst, bound=limits.faint, unit="share"),),
+        helps=("a smaller eps, 1e-12 and below", "Muon on the matrices"),
+        wont=(WontHelp(what="a larger learning rate", why="it moves the layers that move already"),),
+    )
+
+
+def _faint(probe: Reading, limits: Limits) -> tuple[str, ...]:
+    """A part only: where every layer is faint, the task is solved or the loss is scaled."""
+    known = [layer for layer in probe.layers if layer.trained and not math.isnan(layer.below_eps)]
+    faint = tuple(layer.path for layer in known if layer.below_eps > limits.faint)
+    return faint if len(faint) < len(known) else ()

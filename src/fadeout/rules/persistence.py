@@ -1,0 +1,75 @@
+"""Persistence: in how many probes a sign stands, and what the course says about learning.  No torch."""
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Literal
+
+from fadeout.records import Progress, Reading
+from fadeout.rules.limits import Limits
+
+Learning = Literal["unknown", "well", "little", "not"]
+
+
+def probes(reading: Reading) -> tuple[Reading, ...]:
+    """The readings of a course, or the one there is."""
+    return reading.course.probes if reading.course is not None else (reading,)
+
+
+def stands(flags: Sequence[bool]) -> bool:
+    """A sign that counts: there in the last probe, or in half of at least three.  One that came and went does not."""
+    return flags[-1] or (sum(flags) >= 3 and 2 * sum(flags) >= len(flags))
+
+
+def all_along(flags: Sequence[bool]) -> bool:
+    """A sign in nearly every probe from the first on, the last among them."""
+    return flags[0] and flags[-1] and sum(flags) >= 0.8 * len(flags)
+
+
+def since(reading: Reading, sign: Callable[[Reading], bool]) -> int:
+    """The step of the first probe that shows a sign; that of the reading where none does."""
+    return next((probe.step for probe in probes(reading) if sign(probe)), reading.step)
+
+
+def learning(reading: Reading, limits: Limits) -> Learning:
+    """How well the copy learned, by its loss against the best constant output's."""
+    course = reading.course
+    if course is None or course.broken is not None:
+        return "unknown" if course is None else "not"
+    if course.ignores_targets or course.backwards > 1:
+        return "unknown"
+    known = [p for p in course.learned if math.isfinite(p)]
+    if not known:
+        return "unknown"
+    end, best = known[-1], max(known)
+    first, last = course.probes[0].loss, course.probes[-1].loss
+    solved = abs(last) <= 1e-3 * abs(first) and not last > course.constant
+    if end >= limits.learned or (best > 0.5 and end > 0.1) or solved:
+        return "well"
+    return "little" if end >= limits.learns and end > known[0] else "not"
+
+
+def plateau(reading: Reading, limits: Limits) -> bool:
+    """Nothing was learned up to a late step, whatever came afterwards."""
+    course = reading.course
+    assert course is not None
+    low = [p.step for p, v in zip(course.probes, course.learned, strict=True) if v < limits.plateau]
+    return bool(low) and max(low) >= limits.plateau_steps
+
+
+def progress(reading: Reading, *, severe: bool, limits: Limits) -> Progress:
+    """The contract's word."""
+    how = learning(reading, limits)
+    if how == "unknown":
+        return "unknown"
+    if how == "not":
+        return "does_not_learn"
+    return "handicapped" if severe else "learns"
+
+
+def smoothed(losses: Sequence[float], *, end: bool) -> float:
+    """Median loss of the first or last tenth of the steps, at least three; inf where one is not finite."""
+    count = max(3, len(losses) // 10)
+    part = losses[-count:] if end else losses[:count]
+    known = [v for v in part if not math.isnan(v)]
+    return median(known) if known else math.nan

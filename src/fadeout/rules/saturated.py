@@ -1,0 +1,93 @@
+"""FO106: an activation so far out on its flat sides that its slope passes almost nothing."""
+
+import math
+from collections.abc import Callable
+
+from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
+from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
+from fadeout.rules.signs import hidden_saturation, output_saturation, shut_gate
+
+Find = Callable[[Reading, Limits], Layer | None]
+_WONT = (
+    WontHelp(what="a larger learning rate", why="it drives the units further out; the slope is what is missing"),
+    WontHelp(what="gradient clipping", why="nothing is too large here"),
+)
+
+
+def saturated(reading: Reading, limits: Limits) -> Finding | None:
+    """A hidden, gate or output activation saturated on most elements, where nothing is learned."""
+    return (
+        _of(reading, limits, _hidden, bound=limits.saturated)
+        or _of(reading, limits, shut_gate, bound=limits.shut)
+        or _of(reading, limits, _output, bound=limits.output_saturated)
+    )
+
+
+def _of(reading: Reading, limits: Limits, find: Find, *, bound: float) -> Finding | None:
+    flags = [find(probe, limits) is not None for probe in probes(reading)]
+    level = _level(reading, limits, flags, find(reading, limits), output=find is _output)
+    if level is None or not any(flags):
+        return None
+    probe = probes(reading)[max(i for i, flag in enumerate(flags) if flag)]
+    layer = find(probe, limits)
+    assert layer is not None
+    start = since(reading, lambda p: find(p, limits) is not None)
+    return _finding(reading, probe, layer, level, bound, find is _output, start)
+
+
+def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | None, *, output: bool) -> Level | None:
+    how = learning(reading, limits)
+    if reading.course is None:
+        if output or start is None or start.saturated < limits.saturated_at_start:
+            return None
+        return "warning" if start.path in reading.bypassed else "alarm"
+    if how in ("not", "little"):
+        return "alarm" if stands(flags) else None
+    if output or not all_along(flags):  # a saturated output is normal once something is learned
+        return None
+    return "alarm" if how == "unknown" or (len(flags) >= 4 and plateau(reading, limits)) else None
+
+
+def _hidden(probe: Reading, limits: Limits) -> Layer | None:
+    found = hidden_saturation(probe)
+    return found if found is not None and found.saturated > limits.saturated else None
+
+
+def _output(probe: Reading, limits: Limits) -> Layer | None:
+    found = output_saturation(probe)
+    return found if found is not None and found.saturated > limits.output_saturated else None
+
+
+def _finding(
+    reading: Reading, probe: Reading, layer: Layer, level: Level, bound: float, output: bool, start: int
+) -> Finding:
+    wide = probe.signal is not None and probe.signal.input > 3 and probe.layers[0].path == layer.path
+    helps = (
+        *(("normalising the input: mean 0, spread 1",) if wide else ()),
+        "smaller initial weights (Glorot)",
+        "a normalisation before the activation",
+        *(("a loss that takes logits, without an activation of its own",) if output else ()),
+    )
+    paths = tuple(dict.fromkeys([layer.path, *(r.path for r in probe.layers if not output and r.saturated > bound)]))
+    return Finding(
+        code="FO106",
+        label="saturated",
+        level=level,
+        claim=f"{layer.saturated:.0%} of the {layer.activation} behind {layer.path or 'the model'} is saturated: "
+        f"its mean slope is {layer.mean_slope:.2g} of the largest",
+        where=paths,
+        line=next((w.line for w in probe.ledger.weights if w.path == layer.path), ""),
+        decades=probe.ledger.decades,
+        expected=math.nan,
+        since=start,
+        confidence=0.9 if reading.course is not None else 0.7,
+        cause=(),
+        status="account",
+        evidence=(
+            Evidence(name="saturated elements", value=layer.saturated, bound=bound, unit="share"),
+            Evidence(name="mean slope over the largest", value=layer.mean_slope, bound=math.nan, unit="share"),
+        ),
+        helps=helps,
+        wont_help=_WONT,
+    )

@@ -1,0 +1,91 @@
+"""Signs: what one reading shows of dead and saturated units, of fades in a part and along time.  No torch."""
+
+import math
+from dataclasses import dataclass
+
+from fadeout.records import Chain, Layer, Reading, TimeProfile
+from fadeout.rules.limits import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """Units whose slope is zero on every row.
+
+    Attributes:
+        worst: The layer with the largest share, the data side first.
+        share: Of its units.
+        overall: Of all rectified units.
+    """
+
+    worst: Layer | None
+    share: float
+    overall: float
+
+
+def dead(reading: Reading) -> Dead:
+    """Dead units by layer and over all."""
+    known = [layer for layer in reading.layers if not math.isnan(layer.dead) and layer.units > 0]
+    units = sum(layer.units for layer in known)
+    worst = max(known, key=lambda layer: layer.dead, default=None)
+    overall = sum(layer.dead * layer.units for layer in known) / units if units else 0.0
+    return Dead(worst=worst, share=worst.dead if worst else 0.0, overall=overall)
+
+
+def is_last(reading: Reading) -> frozenset[str]:
+    """Paths of the layers with no other weights between them and the loss."""
+    return frozenset(w.path for w in reading.ledger.weights if w.last)
+
+
+def hidden_saturation(reading: Reading) -> Layer | None:
+    """The hidden layer, gates left out, whose activation is most saturated."""
+    last = is_last(reading)
+    known = [
+        layer
+        for layer in reading.layers
+        if not math.isnan(layer.saturated) and not layer.gated and layer.path not in last
+    ]
+    return max(known, key=lambda layer: layer.saturated, default=None)
+
+
+def shut_gate(reading: Reading, limits: Limits) -> Layer | None:
+    """A gate that is shut or open for good on nearly every element."""
+    known = [r for r in reading.layers if r.gated and r.saturated >= limits.shut and r.path not in is_last(reading)]
+    return max(known, key=lambda layer: layer.saturated, default=None)
+
+
+def output_saturation(reading: Reading) -> Layer | None:
+    """The last layer, where its activation is bounded."""
+    last = is_last(reading)
+    known = [layer for layer in reading.layers if not math.isnan(layer.saturated) and layer.path in last]
+    return max(known, key=lambda layer: layer.saturated, default=None)
+
+
+def chain_fade(reading: Reading) -> Chain | None:
+    """The chain of layers that loses most, where one was found."""
+    known = [chain for chain in reading.chains if not math.isnan(chain.fade)]
+    return min(known, key=lambda chain: chain.fade, default=None)
+
+
+def time_fade(reading: Reading) -> TimeProfile | None:
+    """The recurrent layer whose first steps receive least of the whole loss's gradient."""
+    known = [row for row in reading.time if not math.isnan(row.early)]
+    return max(known, key=lambda row: row.early, default=None)
+
+
+def gated(row: TimeProfile) -> bool:
+    """Whether a recurrent layer has gates: its reach at the start says little about what it can learn."""
+    return len(row.gates) > 1
+
+
+def all_zero(reading: Reading) -> bool:
+    """No trained layer receives any gradient, though the loss is one."""
+    grown = [layer.weight_gradient_norm for layer in reading.layers if layer.trained]
+    return bool(grown) and all(g == 0 for g in grown) and math.isfinite(reading.loss)
+
+
+def still(reading: Reading) -> tuple[str, ...]:
+    """Trained layers in the optimizer whose gradient is exactly zero, while others receive one."""
+    rows = [layer for layer in reading.layers if layer.trained and not math.isnan(layer.update_ratio)]
+    if all(layer.weight_gradient_norm == 0 for layer in rows):
+        return ()
+    return tuple(layer.path for layer in rows if layer.weight_gradient_norm == 0)

@@ -1,0 +1,127 @@
+"""FO209, FO214, FO301 to FO303: what the steps themselves say - rates, clipping, steps that change nothing."""
+
+import math
+
+from fadeout.records import Evidence, Finding, Reading, WontHelp
+from fadeout.rules.build import listed, remark
+from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import learning, probes
+from fadeout.rules.signs import still
+
+
+def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
+    """Updates as large as the weights themselves, in the first steps or the next one."""
+    if reading.course is not None:
+        ratios = dict(reading.course.updates)
+    else:
+        ratios = {layer.path: layer.update_ratio for layer in reading.layers if not math.isnan(layer.update_ratio)}
+    hot = {path: r for path, r in ratios.items() if math.isfinite(r) and r > limits.update}
+    if not hot or (reading.course is not None and learning(reading, limits) == "well"):
+        return None
+    worst = max(hot, key=lambda path: hot[path])
+    return remark(
+        reading,
+        code="FO209",
+        label="exploding",
+        claim=f"one step changes {listed(sorted(hot, key=lambda p: -hot[p]))} by {hot[worst]:.3g} times its own size: "
+        "the learning rate is too high for these gradients",
+        where=sorted(hot, key=lambda path: -hot[path]),
+        evidence=(Evidence(name="update over weight", value=hot[worst], bound=limits.update, unit="ratio"),),
+        helps=(f"a learning rate about {hot[worst] / 1e-3:.0e} times smaller: healthy updates are near 1e-3",),
+        wont=(WontHelp(what="more steps", why="each of them overshoots"),),
+    )
+
+
+def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
+    """FO301: updates a millionth of the weights: nothing can have been learned yet."""
+    course = reading.course
+    ratios = [r for _, r in course.updates] if course is not None else []
+    if course is None:
+        ratios = [layer.update_ratio for layer in reading.layers if layer.update_ratio >= 0]
+    if not ratios or not 0 < max(ratios) < limits.crawl or (course and learning(reading, limits) == "well"):
+        return None
+    return remark(
+        reading,
+        code="FO301",
+        label="flows",
+        level="note",
+        claim=f"the largest update is {max(ratios):.1g} of its weights: the learning rate is far too small",
+        evidence=(Evidence(name="update over weight", value=max(ratios), bound=limits.crawl, unit="ratio"),),
+        helps=(f"a learning rate about {1e-3 / max(ratios):.0e} times larger: healthy updates are near 1e-3",),
+    )
+
+
+def nothing_moves(reading: Reading, limits: Limits) -> Finding | None:
+    """FO303: steps after which every parameter is what it was."""
+    course = reading.course
+    if course is not None and course.skipped >= 1:
+        claim = "the first steps change no parameter at all"
+    elif course is None and reading.optimizer and _frozen_rate(reading):
+        claim = "the next step would change no parameter at all"
+    else:
+        return None
+    return remark(
+        reading,
+        code="FO303",
+        label="flows",
+        level="warning",
+        claim=f"{claim}: is optimizer.step() called, does it hold these parameters, is the rate zero?",
+        helps=("calling optimizer.step() after backward()", "a learning rate above zero"),
+    )
+
+
+def _frozen_rate(reading: Reading) -> bool:
+    rows = [layer for layer in reading.layers if layer.trained and layer.weight_gradient_norm > 0]
+    return bool(rows) and all(layer.update_ratio == 0 for layer in rows)
+
+
+def always_clipped(reading: Reading, limits: Limits) -> Finding | None:
+    """FO214: clipping that bites at nearly every step is a learning rate in disguise."""
+    course = reading.course
+    if course is None or not course.clipped > limits.clipped or course.steps < 10:
+        return None
+    return remark(
+        reading,
+        code="FO214",
+        label="flows",
+        level="note",
+        claim=f"gradient clipping bites at {course.clipped:.0%} of the steps: the step's length is set by the clip",
+        evidence=(Evidence(name="steps clipped", value=course.clipped, bound=limits.clipped, unit="share"),),
+        helps=("a larger clipping norm, or a smaller learning rate",),
+    )
+
+
+def unmoved(reading: Reading, limits: Limits) -> Finding | None:
+    """FO215: a part that the optimizer holds and that never receives a gradient."""
+    every = [set(still(probe)) for probe in probes(reading)]
+    left = set.intersection(*every) - set(reading.detached) if every else set()
+    if reading.course is None or not left or len(every) < 3:
+        return None
+    paths = [layer.path for layer in reading.layers if layer.path in left]
+    return remark(
+        reading,
+        code="FO215",
+        label="severed",
+        claim=f"{listed(paths)} never receive{'s' if len(paths) == 1 else ''} a gradient, in {len(every)} probes",
+        where=paths,
+        evidence=(Evidence(name="layers without a gradient", value=float(len(paths)), bound=0.0, unit="layers"),),
+        helps=("looking at how the loss depends on them", "leaving them out of the optimizer, if that is meant"),
+    )
+
+
+def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
+    """FO302: nothing is learned, and the gradient is not why."""
+    if reading.course is None or learning(reading, limits) != "not" or reading.course.broken is not None:
+        return None
+    if not -2.3 <= reading.course.probes[-1].ledger.decades <= 1.5:
+        return None
+    return remark(
+        reading,
+        code="FO302",
+        label="flows",
+        level="note",
+        claim=f"nothing is learned in {reading.course.steps:,} steps, though the gradient flows: the cause lies "
+        "elsewhere (labels, rate, loss, data)",
+        evidence=(Evidence(name="progress", value=reading.course.learned[-1], bound=limits.learns, unit="share"),),
+        helps=("overfitting one batch: if that fails, look at loss and labels",),
+    )
