@@ -15,7 +15,7 @@ LAYERS = (
     "lab adapters",
     "live",
     "trials",
-    "examine report outlook target data",
+    "examine report outlook target data explain",
     "render store",
     "forecast counterfactual",
     "rules treatments init probe",
@@ -25,7 +25,7 @@ RANK = {name: len(LAYERS) - i for i, row in enumerate(LAYERS) for name in row.sp
 SRC = Path(__file__).parents[1] / "src" / "fadeout"
 # records are shown by what lies above them: these hooks alone call upward, lazily
 UPWARD = {"to_dict", "__str__", "_repr_html_", "__dataframe__", "__arrow_c_stream__"}
-TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "report", "cli")
+TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "report", "cli", "explain")
 
 
 def imports(tree: ast.AST, file: Path) -> set[str]:

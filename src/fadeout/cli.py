@@ -64,6 +64,7 @@ def examine(
     optimizer: Annotated[str, typer.Option(help=f"one of {', '.join(OPTIMIZERS)}: gives update ratios")] = "",
     lr: Annotated[float, typer.Option(help="its learning rate")] = 1e-3,
     within: Annotated[str, typer.Option(help="examine the part under this module")] = "",
+    steps: Annotated[int, typer.Option(help="also train a copy for this many steps; needs an optimizer", min=0)] = 0,
     reach: Annotated[int, typer.Option(help="output positions to sample for the reach map across tokens")] = 0,
     seed: Annotated[int, typer.Option(help="seed of the factory and of random input")] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="every finding and every layer")] = False,
@@ -78,7 +79,7 @@ def examine(
     exam = (
         _load(target)
         if target.endswith(".json")
-        else _run(target, data, shape, tokens, batch, loss, optimizer, lr, within, reach, seed)
+        else _run(target, data, shape, tokens, batch, loss, optimizer, lr, within, steps, reach, seed)
     )
     if save is not None:
         from fadeout.store.files import save as write
@@ -168,6 +169,26 @@ def compare(
 
 
 @app.command()
+def explain(
+    code: Annotated[str, typer.Argument(help="a finding's code, e.g. FO101; none lists them")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="code, title and text as JSON")] = False,
+) -> None:
+    """What a finding means, how it is measured, what helps and what does not."""
+    from fadeout.explain import explain as page
+
+    text = page(code)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"code": code.upper(), "title": text.splitlines()[0].lstrip("# "), "text": text}))
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console(width=min(100, Console().width)).print(Markdown(text))
+
+
+@app.command()
 def report(
     exam: Annotated[str, typer.Argument(help="a saved exam (.json)")],
     path: Annotated[Path, typer.Argument(help="the page to write (.html)")],
@@ -194,7 +215,8 @@ def _write_page(exam: Exam, path: Path) -> None:
 def _next_steps(exam: Exam, target: str) -> tuple[str, ...]:
     if exam.verdict in ("flows", "undetermined"):
         return ()
-    return (f"fadeout examine {target} --html page.html", f"fadeout examine {target} --verbose")
+    explain = [f"fadeout explain {exam.findings[0].code}"] if exam.findings else []
+    return (f"fadeout examine {target} --html page.html", *explain)
 
 
 def _run(
@@ -207,6 +229,7 @@ def _run(
     optimizer: str,
     lr: float,
     within: str,
+    steps: int,
     reach: int,
     seed: int,
 ) -> Exam:
@@ -217,15 +240,36 @@ def _run(
 
     torch.manual_seed(seed)
     target = make(spec, verb="examine")
-    batch, chosen = _batch(target, data, shape, tokens, rows, seed, "examine"), target.loss
+    chosen = target.loss
+    if steps:
+        batch = _batches(target, data, shape, tokens, rows, seed)
+    else:
+        batch = _batch(target, data, shape, tokens, rows, seed, "examine")
     if loss:
         chosen = _loss(loss)
-    elif chosen is None and isinstance(batch, tuple):
+    elif chosen is None and (isinstance(batch, tuple) or steps):
         chosen = torch.nn.functional.cross_entropy if data == "digits" else None
     used = target.optimizer
     if optimizer:
         used = _optimizer(optimizer, target, lr)
-    return run(target.model, batch, loss=chosen, optimizer=used, within=within or None, reach=reach)
+    return run(target.model, batch, loss=chosen, optimizer=used, within=within or None, reach=reach, steps=steps)
+
+
+def _batches(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:
+    """What steps= trains on: the factory's own batches, the bundled data cut into batches, or random ones."""
+    if not data and not shape:
+        batch = _batch(target, data, shape, tokens, rows, seed, "examine")
+        single = isinstance(batch, dict) or (isinstance(batch, (tuple, list)) and _is_pair(batch))
+        return [batch] if single else batch
+    if data == "digits":
+        x, y = _batch(target, data, shape, tokens, 1797, seed, "examine")
+        return [(a, b) for a, b in zip(x.split(rows), y.split(rows), strict=True) if len(a) == min(rows, len(x))]
+    return [_batch(target, data, shape, tokens, rows, seed + n, "examine") for n in range(8)]
+
+
+def _is_pair(batch: Any) -> bool:
+    """(x, y), not a list of two batches."""
+    return len(batch) == 2 and not all(isinstance(part, (tuple, list, dict)) for part in batch)
 
 
 def _forecast(spec: str, data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:

@@ -23,7 +23,7 @@ from fadeout.probe.guard import Guard
 from fadeout.probe.measure import observe
 from fadeout.probe.passes import Observer
 from fadeout.probe.replay import WithoutFactor
-from fadeout.records import Evidence, Finding, Kind
+from fadeout.records import Cause, Evidence, Finding, Kind
 
 CONFIRMED = 2 / 3  # of the decades lost that a counterfactual brings back
 REFUTED = 1 / 3
@@ -74,8 +74,10 @@ def _by_copy(finding: Finding, bench: Bench, kind: Kind, activations: frozenset[
         return _judged(finding, fresh, "decades of a re-initialised copy", confirms=True)
     if kind == "slope" and curved:
         swapped = reinitialised(bench, gain=math.sqrt(2.0), swap=True)
-        if _recovered(finding, fresh) >= CONFIRMED:  # new weights alone do it: the slopes were their doing
-            other = replace(finding, status="refuted")
+        back = _recovered(finding, fresh)
+        if back >= CONFIRMED:  # new weights alone do it: the slopes were their doing
+            rest = tuple(c for c in finding.cause if c.kind not in ("weight", kind))
+            other = replace(finding, cause=(Cause(kind="weight", share=min(1.0, back)), *rest), status="confirmed")
             return _with(other, fresh, "decades of a re-initialised copy, same activation")
         return _judged(finding, swapped, "decades of a copy with ReLU and He initialisation", confirms=True)
     return None
@@ -157,7 +159,7 @@ def _with(finding: Finding, left: float, name: str) -> Finding:
         return finding
     return replace(
         finding,
-        evidence=(*finding.evidence, Evidence(name=name, value=left, bound=finding.decades, unit="decades")),
+        evidence=(*finding.evidence, Evidence(name=name, value=left, bound=math.nan, unit="decades")),
     )
 
 

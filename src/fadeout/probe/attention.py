@@ -28,6 +28,10 @@ class Attention(Observer):
         self._spread: dict[Node, Tensor] = {}
         self._spread_at: dict[int, Tensor] = {}
         self._graph: Graph | None = None
+        self._reads = True
+
+    def leave_saved(self) -> None:
+        self._reads = False
 
     def forward(self, names: Names) -> None:
         names.listeners.append(self)
@@ -48,7 +52,7 @@ class Attention(Observer):
         self._spread_at = {index[node]: value for node, value in self._spread.items() if node in index}
         self._spread.clear()
         found: dict[int, Watcher] = {}
-        for i, name in enumerate(graph.names):
+        for i, name in enumerate(graph.names if self._reads else ()):
             base = kinds.base_name(name)
             if graph.loss_side[i] or kinds.is_double(name):
                 continue

@@ -2,7 +2,7 @@
 
 import math
 
-from fadeout.probe.graph import Graph
+from fadeout.probe.graph import Graph, weights_around
 from fadeout.probe.tape import Tape, arrivals
 from fadeout.records import Chain
 
@@ -11,7 +11,7 @@ MANY = 3  # neighbours from which an operation is a junction
 PRIME = (1 << 61) - 1  # paths are counted modulo it: their number grows exponentially with depth
 
 
-def chains(graph: Graph, tape: Tape) -> tuple[Chain, ...]:
+def chains(graph: Graph, tape: Tape, passed: frozenset[str]) -> tuple[Chain, ...]:
     """Maximal runs of weight operations with one neighbour on either side, loss side first, with their fade."""
     below = _nearest(graph, forward=False)
     above = _nearest(graph, forward=True)
@@ -22,6 +22,8 @@ def chains(graph: Graph, tape: Tape) -> tuple[Chain, ...]:
         if is_matrix and len(below[i]) == 1 and above[next(iter(below[i]))] == {i}
     }
     starts = set(follower) - set(follower.values())
+    _, inner = weights_around(graph.edges, graph.matrix)
+    top = max((_log(norms.get(i, 0.0)) for i, m in enumerate(graph.matrix) if m and not inner[i]), default=-math.inf)
     found = []
     for start in sorted(starts):
         run = [start]
@@ -33,9 +35,11 @@ def chains(graph: Graph, tape: Tape) -> tuple[Chain, ...]:
         lowest = min(range(len(run)), key=lambda n: levels[n])
         found.append(
             Chain(
-                paths=tuple(graph.path[i] for i in run),
+                layers=tuple(graph.path[i] for i in run),
                 fade=levels[lowest] - levels[0] if levels[0] > -math.inf else math.nan,
                 lowest=graph.path[run[lowest]],
+                below=levels[lowest] - top if top > -math.inf else math.nan,
+                around=graph.path[run[0]] in passed,
             )
         )
     return tuple(found)

@@ -17,10 +17,11 @@ from fadeout.probe.batch import closure, tensors
 from fadeout.probe.capture import bound, caught, which_backward
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import readable_path
+from fadeout.probe.noise import neighbours_agree, signal_to_noise
 from fadeout.probe.norms import norm, read
 from fadeout.probe.passes import autocast_of
 from fadeout.probe.progress import Standard, fall, output_of_closure, standard
-from fadeout.probe.reading import Taken, take_reading
+from fadeout.probe.reading import How, Taken, take_reading
 from fadeout.records import Course
 
 FIRST = (0, 3, 6, 11, 21)  # steps after which probes are taken; from there on GROWTH times further
@@ -97,27 +98,30 @@ def take_course(
                 twin.which, twin.backwards = which_backward(lambda: twin.step(spare[0], stream.first, spare[1]))
         rows = _Rows(stream.gathered(), steps)
 
-        def probe(n: int, whole: bool) -> Taken:
+        def probe(n: int, how: How) -> Taken:
             batch = rows.at(n)
             with _without_dropout(twin.model):
                 if own_loss:
+                    held = _one(twin.optimizer, twin.model)
+                    around = reach if how == "start" else 0
                     return take_reading(
-                        twin.model, batch, loss=loss, step=None, optimizer=_one(twin.optimizer), how=_how(whole),
-                        reach=reach if whole else 0, **options,
-                    )  # fmt: skip
-                spare = copy.deepcopy((twin.model, twin.optimizer))
+                        twin.model, batch, loss=loss, step=None, optimizer=held, how=how, reach=around, **options
+                    )
+                model, optimizer = copy.deepcopy((twin.model, twin.optimizer))
                 return take_reading(
-                    spare[0],
+                    model,
                     None,
                     loss=None,
-                    step=lambda m: caught(lambda: twin.step(m, batch, spare[1]), twin.which),
-                    optimizer=_one(spare[1]),
-                    how=_how(whole),
+                    step=lambda m: caught(lambda: twin.step(m, batch, optimizer), twin.which),
+                    optimizer=_one(optimizer, model),
+                    how=how,
                     reach=0,
                     **options,
                 )
 
-        first = probe(0, True)
+        first = probe(0, "start")
+        noise = signal_to_noise(twin.model, stream.gathered(), loss, verb=verb) if own_loss else math.nan
+        alike = neighbours_agree(twin.model, rows.at(0), loss) if own_loss else math.nan
         judged = _judge(twin.model, rows.at(0), loss if own_loss else None, verb)
         sizes = _sizes(twin.model)
         probes, learned, broken = [replace(first.reading, course=None)], [judged.at(first.reading.loss)], None
@@ -127,7 +131,7 @@ def take_course(
             broken = _broken(twin, n) if broken is None else broken
             hopeless = broken is not None and (n - broken >= HOPELESS - 1 or not _sound(twin.model))
             if (n in goals or hopeless) and _sound(twin.model):
-                row = replace(probe(n, False).reading, step=n)
+                row = replace(probe(n, "brief").reading, step=n)
                 probes.append(row)
                 learned.append(judged.at(row.loss))
             if hopeless:
@@ -145,13 +149,12 @@ def take_course(
             backwards=twin.backwards,
             ignores_targets=judged.standard.ignores_targets,
             clipped=sum(twin.clipped) / len(twin.clipped) if twin.clipped else math.nan,
+            signal_to_noise=noise,
+            neighbours=alike,
+            one_class=_one_class(stream.gathered()),
             skipped=1 - sum(twin.moved) / len(twin.moved) if twin.moved else math.nan,
         )
     return replace(first, reading=replace(first.reading, course=course), notes=[*first.notes, *notes])
-
-
-def _how(whole: bool) -> Any:
-    return "whole" if whole else "brief"
 
 
 def _check(
@@ -284,6 +287,16 @@ def _carries_loss(batch: Any) -> bool:
     return isinstance(batch, dict) and "labels" in batch
 
 
+def _one_class(batches: list[Any]) -> bool:
+    """Batches of one class each, though there are several classes."""
+    found = [b[1] for b in batches if isinstance(b, (tuple, list)) and len(b) == 2 and isinstance(b[1], Tensor)]
+    classes = [set(y.tolist()) for y in found if not y.is_floating_point() and y.dim() == 1 and len(y) > 1]
+    if len(classes) < 2:
+        return False
+    several = len(set.union(*classes))
+    return several > 1 and sum(map(len, classes)) <= max(0.3 * several, 1.2) * len(classes)
+
+
 def _copy(
     model: nn.Module,
     optimizer: Optimizer | None,
@@ -322,8 +335,12 @@ def _copy(
     return _Twin(twin, own, step)
 
 
-def _one(optimizer: Any) -> Optimizer | None:
-    return optimizer if isinstance(optimizer, Optimizer) else None
+def _one(optimizer: Any, model: nn.Module) -> Optimizer | None:
+    """The optimizer, if it is one and holds a parameter of the model; the course says what nothing moves by."""
+    if not isinstance(optimizer, Optimizer):
+        return None
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return optimizer if any(id(p) in held for p in model.parameters()) else None
 
 
 def _train(twin: _Twin, batch: Any, n: int, verb: str) -> None:

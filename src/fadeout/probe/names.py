@@ -49,6 +49,13 @@ def _reads_data(getter: Any) -> bool:
     return getattr(getattr(getter, "__self__", None), "__name__", "") == "data"
 
 
+def _in_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """All arguments in the order of the module's own signature; of torch's recurrent layers input and hx."""
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        return (*args, *(kwargs[name] for name in ("input", "hx")[len(args) :] if name in kwargs))
+    return (*args, *kwargs.values())
+
+
 class Listener(Protocol):
     """Something that wants to see results while a forward runs."""
 
@@ -103,6 +110,7 @@ class Names(TorchFunctionMode):
         self.inputs: list[tuple[str, Tensor]] = []
         self.outputs: list[Tensor] = []
         self.entered: list[tuple[Node, int]] = []
+        self.entering: list[Tensor] = []  # the tensors that entered the watched module
         self.ran: dict[int, tuple[nn.Module, str, bool, int]] = {}  # with gradients on; nodes made by then
         self.samples = 0
         self.let_go: tuple[CodeType | None, int] = (None, 0)  # code and instruction of the last detach
@@ -129,7 +137,7 @@ class Names(TorchFunctionMode):
     def __enter__(self) -> Self:
         self._handles = [
             register_module_forward_pre_hook(self._enter_module),
-            register_module_forward_hook(self._leave_module, always_call=True),
+            register_module_forward_hook(self._leave_module, with_kwargs=True, always_call=True),
         ]
         try:
             self._handles.append(
@@ -165,6 +173,7 @@ class Names(TorchFunctionMode):
         self._leaves.clear()
         self.outputs = []
         self.entered = []
+        self.entering = []
 
     # ---- modules
 
@@ -191,6 +200,7 @@ class Names(TorchFunctionMode):
         for tensor in tensors((args, kwargs)):
             if tensor.grad_fn is not None:
                 self.entered.append((tensor.grad_fn, tensor.output_nr))
+                self.entering.append(tensor)
         if not self.track_inputs:
             return None
         kept = {k: v for k, v in kwargs.items() if is_target(k)}
@@ -203,9 +213,13 @@ class Names(TorchFunctionMode):
         )
         return found, {**self._substitute(rest, ""), **kept}
 
-    def _leave_module(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+    def _leave_module(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        """rest: keyword arguments and result; the result alone where the module raised."""
+        kwargs, out = rest if len(rest) == 2 else ({}, rest[0])
         if get_ident() != self._thread:
             return
+        if kwargs:
+            args = _in_order(module, args, kwargs)
         path = self._paths.get(id(module), "")
         while self.stack:
             top, _ = self.stack.pop()

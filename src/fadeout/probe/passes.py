@@ -53,6 +53,9 @@ class Observer:
     def forward(self, names: Names) -> None:
         """Before the forward: may add listeners."""
 
+    def leave_saved(self) -> None:
+        """Saved tensors can't be read without spoiling the backward, as under a checkpoint."""
+
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         """Between forward and backward: may read saved slopes and ask to see gradients."""
         return {}
@@ -67,6 +70,10 @@ class Several(Observer):
     def forward(self, names: Names) -> None:
         for observer in self.observers:
             observer.forward(names)
+
+    def leave_saved(self) -> None:
+        for observer in self.observers:
+            observer.leave_saved()
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         found: dict[int, Watcher] = {}
@@ -89,6 +96,7 @@ def take(
     clone_inputs: bool = False,
     track_inputs: bool = True,
     reentrant: bool = False,
+    spared: bool = False,
 ) -> Pass:
     """One instrumented forward and backward.
 
@@ -178,6 +186,19 @@ def take(
                 clone_inputs=clone_inputs,
                 track_inputs=track_inputs,
                 reentrant=True,
+                **again,  # type: ignore[arg-type]
+            )
+        if "already unpacked" in str(error) and not spared:
+            guard.rewind()
+            observer.leave_saved()
+            return take(
+                subject,
+                closure,
+                guard,
+                clone_inputs=clone_inputs,
+                track_inputs=track_inputs,
+                reentrant=reentrant,
+                spared=True,
                 **again,  # type: ignore[arg-type]
             )
         failure = _model_error(verb, "backward", error, names)

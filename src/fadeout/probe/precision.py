@@ -14,6 +14,7 @@ from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher
 from fadeout.records import NotFinite, Origin, Underflow
 
+_FILLS = frozenset("masked_fill where full full_like new_full fill triu tril setitem masked_scatter".split())
 # Half the smallest subnormal over the largest finite value: what rounding still turns to zero
 # when the pass's largest gradient is scaled to the format's maximum.
 _HALF_STEP = {
@@ -37,6 +38,15 @@ def underflow(sample: Tensor | None, largest: float) -> Underflow:
         return Underflow(fp16=math.nan, bf16=math.nan)
     shares = [float((values <= largest * step).double().mean()) for step in _HALF_STEP.values()]
     return Underflow(fp16=shares[0], bf16=shares[1])
+
+
+def _is_mask(function: str, args: tuple[Any, ...], out: Tensor) -> bool:
+    """-inf that a mask put there on purpose, or carried on: softmax makes zeros of it."""
+    values = out.detach()
+    if not bool((torch.isfinite(values) | (values == -math.inf)).all()):
+        return False
+    given = [t.detach() for t in tensors(args) if t.is_floating_point() and t.layout == torch.strided]
+    return function.strip("_") in _FILLS or any(bool((t == -math.inf).any()) for t in given)
 
 
 class Hunt(Observer):
@@ -65,7 +75,7 @@ class Hunt(Observer):
         """One function returned: are its results finite where its inputs were?"""
         if node is None or not out.is_floating_point() or out.layout != torch.strided or out.is_nested:
             return
-        if self.origin is None and not bool(torch.isfinite(out.detach()).all()):
+        if self.origin is None and not bool(torch.isfinite(out.detach()).all()) and not _is_mask(function, args, out):
             names = self._names
             assert names is not None
             origin = names.of.get(node)

@@ -13,10 +13,12 @@ from fadeout.probe import kinds
 from fadeout.probe.attention import Attention
 from fadeout.probe.batch import Closure, tensors
 from fadeout.probe.chains import bypassed, chains
+from fadeout.probe.dormancy import Dormancy
 from fadeout.probe.graph import line_of
 from fadeout.probe.guard import Guard
 from fadeout.probe.layers import Row, layer_rows
 from fadeout.probe.measure import Observed, observe
+from fadeout.probe.names import readable_path
 from fadeout.probe.norms import norm
 from fadeout.probe.passes import Pass, Several, take
 from fadeout.probe.precision import Hunt
@@ -32,6 +34,8 @@ from fadeout.probe.units import Units
 from fadeout.probe.weights import Weights, weights_of, zero_weights
 from fadeout.records import Gap, Ledger, Reading, Signal, TimeProfile, TokenProfile, Unaccounted
 
+How = Literal["whole", "start", "brief"]
+STAND_INS = frozenset({"dyt", "dynamictanh", "dynamicerf", "derf"})  # elementwise maps in place of norms
 LEAST_USES = 8  # of a weight in one pass from which they are steps in time
 
 
@@ -62,13 +66,14 @@ def take_reading(
     autocast: torch.dtype | bool | None,
     reach: int,
     verb: str,
-    how: Literal["whole", "brief"] = "whole",
+    how: How = "whole",
 ) -> Taken:
     """Measure one step.
 
     Args:
-        how: "brief" leaves out what only step 0 is asked for: theory's sketch, the Jacobian
-            of a time step, residual streams.
+        how: "start" is the first of a course, with what later readings are held against; "brief"
+            leaves out what only step 0 is asked for: theory's sketch, the Jacobian of a time step,
+            residual streams.
     """
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
@@ -86,6 +91,7 @@ def take_reading(
     recurrence = Recurrence(how)
     loops = Loops()
     mixing = Mixing()
+    dormancy = Dormancy()
     time: list[TimeProfile] = []
 
     def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
@@ -114,7 +120,11 @@ def take_reading(
         within=within,
         autocast=autocast,
         verb=verb,
-        observer=Several(units, attention, recurrence, loops, *((sketcher, mixing) if how == "whole" else ())),
+        observer=Several(
+            *(units, attention, recurrence, loops),
+            *((sketcher, mixing) if how != "brief" else ()),
+            *((dormancy,) if how != "whole" else ()),
+        ),
         influence=units.influence,
         finish=finish,
     )
@@ -131,6 +141,7 @@ def take_reading(
     notes = [*seen.subject.notes, *seen.closure.notes, *weights.notes, *recurrence.notes]
     if units.checkpointed:
         notes.append("checkpointed activations: slopes not measured, they would run the forward again")
+    around = bypassed(seen.best.graph)
     reading = Reading(
         step=0,
         ledger=ledger,
@@ -146,11 +157,16 @@ def take_reading(
         time=tuple(replace(row, cause=cause_of(row, ledger), early=_early(row, ledger)) for row in time),
         tokens=(*maps, *(_with_block(row, ledger) for row in attention.profiles())),
         streams=mixing.streams(),
-        chains=chains(seen.best.graph, seen.best.tape),
-        bypassed=bypassed(seen.best.graph),
+        chains=chains(seen.best.graph, seen.best.tape, around),
+        bypassed=around,
         equal_units=_equal_units(layers, ledger),
         signal=_signal(seen, units, batch),
         dtype=_dtype(seen, autocast),
+        norms=_norms(seen),
+        live=tuple((s.path, s.live) for s in units.slopes.values() if s.owner.lower() in STAND_INS),
+        zero_gradients=tuple(n for n, p in seen.first.parameters if weights.gradient.get(id(p)) == 0.0),
+        dormant=dormancy.dormant(),
+        rank=dormancy.rank(),
         gaps=tuple(
             dict.fromkeys(
                 Gap(path=path, op=op, line=line_of(code, at) if code is not None else "")
@@ -159,6 +175,20 @@ def take_reading(
         ),
     )
     return Taken(reading=reading, sketch=sketcher.sketch, seen=seen, notes=notes)
+
+
+def _norms(seen: Observed) -> tuple[tuple[str, str], ...]:
+    """Batch norms whose statistics mean nothing."""
+    found = []
+    for path, module in seen.subject.modules:
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm) or id(module) not in seen.first.names.ran:
+            continue
+        counted = module.num_batches_tracked
+        if module.training and seen.closure.samples == 1:
+            found.append((readable_path(path), "normalises a batch of one by itself"))
+        elif not module.training and counted is not None and int(counted) == 0:
+            found.append((readable_path(path), "evaluates with running statistics that were never taken"))
+    return tuple(found)
 
 
 def _dtype(seen: Observed, autocast: torch.dtype | bool | None) -> str:

@@ -35,6 +35,7 @@ class Mixing(Observer):
         self._layers = 0
 
     def forward(self, names: Names) -> None:
+        self._product, self._streams, self._path, self._layers = None, None, "", 0
         names.listeners.append(self)
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:

@@ -15,6 +15,8 @@ from fadeout.probe.names import Names
 from fadeout.probe.subject import Subject
 from fadeout.records import TokenProfile
 
+SCALE = 2.0**80  # of the seed, exact: float32 then reaches down to 1e-68
+
 
 class _Shapes:
     """Remembers the outputs of embeddings while the forward runs."""
@@ -48,6 +50,9 @@ def reach_map(about: Subject, call: Closure, guard: Guard, *, positions: int, ve
         (length, path, GradientEdge(node, 0)) for node, length, path in shapes.embeddings
     ]
     ends += [(t.shape[1], path, t) for path, t in names.inputs if t.dim() == 3]
+    if about.prefix:
+        entering = [(t.shape[1], about.prefix, t) for t in names.entering if t.dim() == 3]
+        ends = [*entering, *ends]
     for out in reversed(outputs):
         for length, path, end in ends:
             axis = next((a for a in (1, 2) if out.shape[a] == length), None)
@@ -66,11 +71,17 @@ def _map(out: Tensor, length: int, path: str, end: Any, positions: int, seed: in
     rows: list[list[float]] = []
     for position in sampled:
         scalar = (out[:, position] * noise).sum()
-        (gradient,) = torch.autograd.grad(scalar, [end], retain_graph=True, allow_unused=True)
-        if gradient is None:
-            rows.append([0.0] * length)
-            continue
-        rows.append(gradient.detach().double().square().sum((0, 2)).tolist())
+        for scale in (SCALE, 1.0):  # wide first; a gradient that grows leaves the range on the other side
+            (gradient,) = torch.autograd.grad(
+                scalar, [end], torch.full_like(scalar, scale), retain_graph=True, allow_unused=True
+            )
+            if gradient is None:
+                rows.append([0.0] * length)
+                break
+            squares = (gradient.detach().double() / scale).square().sum((0, 2))
+            if bool(squares.isfinite().all()) or scale == 1.0:
+                rows.append(squares.tolist())
+                break
     curve = []
     for lag in range(length):
         found = [rows[n][i - lag] for n, i in enumerate(sampled) if i >= lag]

@@ -19,6 +19,7 @@ from fadeout.probe.tape import Watcher
 SAMPLE = 1024  # gradient values kept a layer, for the share that would underflow
 WIDE = 1 << 14  # elements from which shares are read on a regular sample: off by half a percent
 SATURATED = 0.08  # of the supremum slope; STYLE.md's definition
+LIVE = 0.01  # of the supremum: what still passes a slope
 ROWS = 16  # fewer rows than this say nothing about a dead unit, unless the batch has no more
 _APPLIES = frozenset(
     """linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d embedding embedding_bag
@@ -41,6 +42,8 @@ class Slope:
     gated: bool
     path: str
     units: int
+    live: float
+    owner: str
 
 
 @dataclass(slots=True)
@@ -181,10 +184,11 @@ class Units(Observer):
                 part.mean() / top,
                 (units == 0).float().mean(),
                 (part < SATURATED * top).float().mean(),
+                (part > LIVE * top).float().mean(),
             ]
         values = read(scalars)
         for n, i in enumerate(found):
-            mean, dead, saturated = values[3 * n : 3 * n + 3]
+            mean, dead, saturated, live = values[4 * n : 4 * n + 4]
             base = kinds.base_name(graph.names[i])
             self.slopes[i] = Slope(
                 name=graph.op[i],
@@ -196,6 +200,8 @@ class Units(Observer):
                 ),
                 path=graph.path[i],
                 units=widths[n],
+                live=live,
+                owner=graph.owner[i],
             )
 
     def _slope(self, node: Node) -> Tensor | None:

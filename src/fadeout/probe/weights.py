@@ -81,7 +81,8 @@ def _faint(optimizer: Optimizer | None, first: Pass, gradients: dict[int, Tensor
             continue
         part = gradient.detach().reshape(-1)[:: -(-gradient.numel() // SAMPLE)]
         keys.append(id(p))
-        scalars.append((part.abs() < 10 * eps).double().mean())
+        given = (part != 0).sum()  # a zero is no faint gradient: a dead unit, a zero-initialised head
+        scalars.append(((part.abs() < 10 * eps) & (part != 0)).sum().double() / given)
     return dict(zip(keys, read(scalars), strict=True))
 
 

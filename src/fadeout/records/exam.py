@@ -17,12 +17,16 @@ class Chain:
 
     Attributes:
         fade: log10 of the smallest gradient in the run over that at its loss side, decades.
+        below: The same over the largest at any last layer: a whole branch that receives nothing.
+        around: Some way from the loss to the data avoids it.
         lowest: Path of the layer that receives the smallest.
     """
 
-    paths: tuple[str, ...]
+    layers: tuple[str, ...]
     fade: float
     lowest: str
+    below: float = float("nan")
+    around: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,11 @@ class Reading:
         bypassed: Layers that some way from the loss to the data avoids.
         equal_units: Hidden layers whose units all start with the same weights.
         dtype: Number format that gradients pass through, "float16".
+        norms: (path, what is wrong) of batch norms whose statistics mean nothing.
+        live: (path, share of elements with a slope) of tanh-like stand-ins for norms.
+        zero_gradients: Trained parameters whose gradient is exactly zero.
+        dormant: Share of all units that hardly respond; nan where not measured.
+        rank: Effective rank of the last features; nan where not measured.
         gaps: Where the forward lets go of the graph.
         course: What the steps after this one showed; None in one step.
     """
@@ -96,6 +105,11 @@ class Reading:
     equal_units: tuple[str, ...] = ()
     signal: Signal | None = None
     dtype: str = ""
+    norms: tuple[tuple[str, str], ...] = ()
+    live: tuple[tuple[str, float], ...] = ()
+    zero_gradients: tuple[str, ...] = ()
+    dormant: float = float("nan")
+    rank: float = float("nan")
     gaps: tuple[Gap, ...] = ()
     course: "Course | None" = None
 
@@ -117,6 +131,9 @@ class Course:
         backwards: Backward passes a step: more than one where losses alternate.
         ignores_targets: The loss does not change when the answers are permuted.
         clipped: Share of the steps whose gradient was clipped; nan where nothing clips.
+        signal_to_noise: |mean| over deviation of the gradient between batches, at step 0.
+        neighbours: Cosine between the input gradients of neighbouring inputs, at step 0.
+        one_class: Every batch holds one class only, though there are several.
         skipped: Share of the steps that changed no parameter at all.
     """
 
@@ -132,6 +149,9 @@ class Course:
     ignores_targets: bool
     clipped: float
     skipped: float
+    one_class: bool = False
+    signal_to_noise: float = float("nan")
+    neighbours: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,9 +52,10 @@ def effective_depth(exam: Exam) -> str:
     if not exam.environment.optimizer and exam.verdict == "flows":
         return ""  # which layers move is the optimizer's business, and none was given
     if depth.layers >= exam.weight_layers:
+        when = "" if exam.progress == "unknown" else " at the start"
         if depth.layers == 1:
-            return "The layer sees the input and moves."
-        return f"All {words.count(exam.weight_layers, 'layer')} see the input and move."
+            return f"The layer sees the input and moves{when}."
+        return f"All {words.count(exam.weight_layers, 'layer')} see the input and move{when}."
     seen, moved = set(depth.seen), set(depth.moved)
     groups: dict[str, list[int]] = {}
     for i, layer in enumerate(exam.layers):
@@ -106,6 +107,8 @@ def effective_blocks(exam: Exam) -> str:
 
 def forecast(exam: Exam) -> str:
     """Theory beside the measurement; "" where there is no theory."""
+    if exam.verdict in ("severed", "not_finite"):
+        return ""  # theory knows no cut
     if exam.forecast is None or exam.forecast.decades is None or math.isnan(exam.forecast.decades):
         return ""
     text = f"predicted by theory {words.decades(exam.forecast.decades)}"
@@ -173,18 +176,26 @@ def quantity(value: float, unit: str) -> str:
     if unit == "share":
         return words.share(value)
     text = words.number(value)
-    return f"{text} {words.plain(unit)}" if unit and text != words.UNKNOWN else text
+    if unit in ("", "ratio", "cosine") or text == words.UNKNOWN:
+        return text
+    return f"{text} {words.plain(unit[:-1] if value == 1 and unit.endswith('s') else unit)}"
 
 
 def helps(exam: Exam) -> tuple[str, ...]:
-    """What will help, all findings together, best first."""
-    return tuple(dict.fromkeys(words.plain(what) for finding in exam.findings for what in finding.helps))
+    """What will help against the gravest findings, best first."""
+    return tuple(dict.fromkeys(words.plain(what) for finding in _gravest(exam) for what in finding.helps))
 
 
 def wont_help(exam: Exam) -> tuple[tuple[str, str], ...]:
-    """(what people try, why it will not help), all findings together."""
-    pairs = ((words.plain(w.what), words.plain(w.why)) for finding in exam.findings for w in finding.wont_help)
+    """(what people try, why it will not help) against the gravest findings."""
+    pairs = ((words.plain(w.what), words.plain(w.why)) for finding in _gravest(exam) for w in finding.wont_help)
     return tuple(dict.fromkeys(pairs))
+
+
+def _gravest(exam: Exam) -> tuple[Finding, ...]:
+    """The alarm that moved the verdict; all findings where there is none."""
+    alarms = tuple(f for f in exam.findings if f.level == "alarm")
+    return alarms[:1] or exam.findings
 
 
 def unaccounted(exam: Exam) -> tuple[str, ...]:

@@ -274,7 +274,7 @@ def _findings(exam: Exam, page: Page, most: int) -> Iterator[Text]:
     for finding in exam.findings[:most]:
         yield Text()
         head = words.plain(finding.code)
-        parts = [words.VERDICT_WORDS[finding.label].lower()]
+        parts = [words.VERDICT_WORDS[finding.label].lower()] if finding.label != "flows" else []
         if finding.level != "alarm":
             parts.insert(0, finding.level)
         parts += [*sentences.where(finding, exam), sentences.causes(finding)]

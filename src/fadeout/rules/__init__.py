@@ -14,6 +14,7 @@ from fadeout.rules.gates import hasty_gates, truncated
 from fadeout.rules.limits import LIMITS, Limits
 from fadeout.rules.not_finite import not_finite
 from fadeout.rules.numbers import below_eps, flushed
+from fadeout.rules.plasticity import dormant, noisy, norm_statistics, shattered, tanh_for_norm
 from fadeout.rules.saturated import saturated
 from fadeout.rules.severed import severed
 from fadeout.rules.streams import streams
@@ -52,6 +53,11 @@ RULES: tuple[Rule, ...] = (  # in order of precedence
     misplaced_activation,
     raw_input,
     always_clipped,
+    norm_statistics,
+    shattered,
+    noisy,
+    dormant,
+    tanh_for_norm,
     unmoved,
     rate_too_low,
     nothing_moves,

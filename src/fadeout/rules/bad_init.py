@@ -4,9 +4,12 @@ import itertools
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
+from fadeout.rules.build import named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
 from fadeout.rules.signs import hidden_saturation
+
+STAYS = 11  # steps after which zero-initialised parts (LoRA, ReZero, heads) have left their symmetry
 
 
 def bad_init(reading: Reading, limits: Limits) -> Finding | None:
@@ -26,19 +29,19 @@ def _equal(reading: Reading, limits: Limits) -> Finding | None:
         if any(layer.path in left and layer.weight_rms == 0 for layer in reading.layers):
             return None
     else:
-        last = reading.course.probes[-1]
-        left = tuple(path for path in reading.equal_units if path in last.equal_units)
+        late_on = [p for p in reading.course.probes if p.step >= STAYS]
+        left = tuple(path for path in reading.equal_units if any(path in p.equal_units for p in late_on))
         late = any(
             p.step >= 50 and v < limits.plateau
             for p, v in zip(reading.course.probes, reading.course.learned, strict=True)
         )
-        stuck = bool(left) and last.step >= 11
+        stuck = bool(left)
         if not (stuck or how == "not" or (how != "unknown" and late)):
             return None
         left = left or reading.equal_units
     return _finding(
         reading,
-        claim=f"the units of {left[0] or 'the model'} start with the same weights and cannot be told apart"
+        claim=f"the units of {named(left[0])} start with the same weights and cannot be told apart"
         + (f" ({len(left):,} such layers)" if len(left) > 1 else ""),
         where=left,
         name="layers whose units are alike",

@@ -42,9 +42,14 @@ def remark(
     )
 
 
+def named(path: str) -> str:
+    """A module path in a sentence: 'layer 0' where it is a bare number."""
+    return f"layer {path}" if path.isdigit() else path or "the model"
+
+
 def listed(paths: Sequence[str]) -> str:
     """'a', 'a and b', 'a and 3 more'."""
-    names = [path or "the model" for path in paths]
+    names = [named(path) for path in paths]
     if len(names) <= 2:
         return " and ".join(names)
     return f"{names[0]} and {len(names) - 1:,} more"

@@ -3,6 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
+from fadeout.rules.build import named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes, since, stands
 from fadeout.rules.signs import Dead, dead
@@ -29,6 +30,8 @@ def dead_units(reading: Reading, limits: Limits) -> Finding | None:
         if start.worst is None or start.share < limits.part or start.worst.units < limits.units:
             return None
         level = "alarm" if start.worst.path not in reading.bypassed else "warning"
+    elif how == "not" and reading.course.one_class and not whole[0]:
+        return None  # one class a batch drives any network out
     elif how in ("not", "little", "unknown") and stands(whole):
         if how == "unknown" and not all_along(whole):
             return None
@@ -80,8 +83,7 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
         code="FO105",
         label="dead",
         level=level,
-        claim=f"{layer.dead:.0%} of the {layer.activation or 'rectified'} units behind {layer.path or 'the model'} "
-        f"are dead on every row{more}",
+        claim=_claim(found, layer, more, limits),
         where=paths,
         line=next((w.line for w in probe.ledger.weights if w.path == layer.path), ""),
         decades=probe.ledger.decades,
@@ -91,9 +93,22 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
         cause=(),
         status="account",
         evidence=(
-            Evidence(name="dead units of the layer", value=layer.dead, bound=limits.dead, unit="share"),
+            Evidence(
+                name="dead units of the layer",
+                value=layer.dead,
+                bound=limits.part if reading.course is None else limits.dead,
+                unit="share",
+            ),
             Evidence(name="dead units overall", value=found.overall, bound=limits.dead_overall, unit="share"),
         ),
         helps=_HELPS,
         wont_help=_WONT,
     )
+
+
+def _claim(found: Dead, layer: Layer, more: str, limits: Limits) -> str:
+    if layer.dead < limits.dead:
+        whole = f"{found.overall:.0%} of all rectified units are dead on every row"
+        return f"{whole}, {layer.dead:.0%} behind {named(layer.path)}"
+    kind = layer.activation or "rectified"
+    return f"{layer.dead:.0%} of the {kind} units behind {named(layer.path)} are dead on every row{more}"

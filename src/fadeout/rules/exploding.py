@@ -1,8 +1,10 @@
 """FO102: the gradient grows by orders of magnitude towards the first layer, or the training blows up."""
 
 import math
+from itertools import pairwise
 
 from fadeout.records import Evidence, Finding, Kind, Level, Reading, WontHelp
+from fadeout.rules.build import named
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
@@ -28,7 +30,7 @@ def exploding(reading: Reading, limits: Limits) -> Finding | None:
 def _diverged(reading: Reading, limits: Limits) -> Finding | None:
     """Losses or parameters that stop being finite, or a last loss far above the first and the constant's."""
     course = reading.course
-    if course is None:
+    if course is None or sudden(reading):
         return None
     broken = course.broken is not None
     name, value, bound, unit = "step at which it stopped being finite", float(course.broken or 0), math.nan, "steps"
@@ -52,7 +54,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
         else f"training diverges: {name} is {value:.3g}"
     )
     if hot:
-        claim += f"; the first updates change {paths[0] or 'the model'} by {ratio:.0%} of its weights"
+        claim += f"; the first updates change {named(paths[0])} by {ratio:.0%} of its weights"
     return Finding(
         code="FO102",
         label="exploding",
@@ -64,7 +66,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
         expected=math.nan,
         since=course.broken if course.broken is not None else course.steps,
         confidence=0.95 if broken else 0.85,
-        cause=causes_by_account(reading, sign=1, without=("loss",)),
+        cause=(),  # the account of step 0 says nothing of what the steps did
         status="account",
         evidence=(
             Evidence(name=name, value=value, bound=bound, unit=unit),
@@ -75,15 +77,41 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
+def sudden(reading: Reading) -> bool:
+    """Training stops being finite out of calm: no loss had grown, no update was wild."""
+    course = reading.course
+    if course is None or course.broken is None:
+        return False
+    before = [v for v in course.losses[: course.broken - 1] if math.isfinite(v)]
+    wild = max((r for _, r in course.updates if not math.isnan(r)), default=0.0) > 0.5
+    if not before or wild:
+        return False
+    return max(before[-3:]) <= 2 * max(before[:3])
+
+
 def _blamed(reading: Reading) -> tuple[str, ...]:
     """Layers with the largest update ratios of the first steps, else the largest gradient."""
     course = reading.course
     assert course is not None
+    loud = _loud(reading)
     top = [(path, ratio) for path, ratio in course.updates if ratio > 0]
+    if loud:
+        return tuple(dict.fromkeys([loud, *(path for path, _ in top[:3])]))
     if top:
         return tuple(path for path, ratio in top if ratio >= 0.3 * top[0][1])[:8]
     trunk = [w for w in reading.ledger.weights if math.isfinite(w.norm)]
     return (max(trunk, key=lambda w: w.norm).path,) if trunk else ()
+
+
+def _loud(reading: Reading) -> str:
+    """The one layer whose output is ten times what entered it, in the forward of step 0."""
+    rows = [layer for layer in reading.layers if layer.activation_rms > 0 and math.isfinite(layer.activation_rms)]
+    grown = {b.path: b.activation_rms / a.activation_rms for a, b in pairwise(rows)}
+    if rows and reading.signal is not None and reading.signal.input > 0:
+        grown[rows[0].path] = rows[0].activation_rms / reading.signal.input
+    order = sorted(grown, key=lambda path: -grown[path])
+    alone = len(order) > 1 and grown[order[0]] >= 10 and grown[order[0]] >= 3 * grown[order[1]]
+    return order[0] if alone else ""
 
 
 def _grown(reading: Reading, limits: Limits) -> Finding | None:

@@ -3,6 +3,7 @@
 import math
 
 from fadeout.records import Cause, Evidence, Finding, Kind, Reading, TimeProfile, WontHelp
+from fadeout.rules.build import named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
 from fadeout.rules.signs import gated, time_fade
@@ -48,8 +49,7 @@ def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> 
         code="FO108",
         label="vanishing",
         level=level,  # type: ignore[arg-type]
-        claim=f"the gradient loses {lost} on its way back through {row.steps:,} steps of "
-        f"{row.path or 'the loop'}: {cause}",
+        claim=f"the gradient loses {lost} on its way back through {row.steps:,} steps of {named(row.path)}: {cause}",
         where=tuple(dict.fromkeys((_module(row.path), row.path))),
         line=row.cut.line if row.cut is not None else "",
         decades=row.early,

@@ -3,7 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, TimeProfile, WontHelp
-from fadeout.rules.build import listed, remark
+from fadeout.rules.build import listed, named, remark
 from fadeout.rules.limits import Limits
 
 _TORCH = ("LSTM", "GRU")
@@ -55,7 +55,7 @@ def truncated(reading: Reading, limits: Limits) -> Finding | None:
         code="FO207",
         label="severed",
         level="note",
-        claim=f"backpropagation through time in {row.path or 'the model'} is cut before {before} by {how}{place}",
+        claim=f"backpropagation through time in {named(row.path)} is cut before {before} by {how}{place}",
         where=(row.path,),
         line=cut.line,
         evidence=(

@@ -54,6 +54,12 @@ class Limits:
             and more as published.
         flushed: Share of a layer's gradient below float16's range.  FRONTIER F5.
         faint: Share of a layer's gradient below ten eps.  FRONTIER F6.
+        neighbours: Cosine between the gradients of neighbouring inputs.
+        signal: Mean over deviation of the gradient between batches.
+        dormant: Share of units that hardly respond.  FRONTIER F8: .12 to .63 where plasticity is lost.
+        live: Share of elements of a DyT with a slope above 1 % of its largest.  FRONTIER F7.
+        enough: Steps after which "nothing is learned" is worth a word.
+        moves: Update ratio from which a layer moves whatever the others do: a tenth of the usual 1e-3.
         crawl: Largest update ratio below which nothing can be learned in thousands of steps.
         clipped: Share of the steps at which clipping bites.
     """
@@ -63,7 +69,7 @@ class Limits:
     exploding: float = 3.0
     reached: float = -3.0
     chain: float = -3.5
-    time: float = -4.0
+    time: float = -3.5
     extreme: float = -4.0
     dead: float = 0.9
     dead_overall: float = 0.5
@@ -92,6 +98,12 @@ class Limits:
     token: float = 1.0
     flushed: float = 0.5
     faint: float = 0.5
+    neighbours: float = 0.3
+    signal: float = 0.1
+    dormant: float = 0.5
+    live: float = 0.2
+    enough: int = 20
+    moves: float = 1e-4
     crawl: float = 1e-6
     clipped: float = 0.9
 

@@ -3,6 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading
+from fadeout.rules.exploding import sudden
 from fadeout.rules.limits import Limits
 
 _WHERE = {
@@ -16,13 +17,18 @@ _WHERE = {
 
 def not_finite(reading: Reading, limits: Limits) -> Finding | None:
     """A value that is not finite anywhere in loss, activations or gradients."""
+    start = reading
+    course = reading.course
+    if course is not None and sudden(reading):  # the probe that saw it first, if one did
+        reading = next((p for p in course.probes if p.origin is not None or not math.isfinite(p.loss)), reading)
     counted = [layer for layer in reading.layers if _count(layer.not_finite) > 0]
-    if math.isfinite(reading.loss) and reading.origin is None and not counted:
+    calm = math.isfinite(reading.loss) and reading.origin is None and not counted
+    if calm and (course is None or not sudden(start)):
         return None
     origin = reading.origin
     place = "" if origin is None else f"{origin.path or 'the loss' if origin.where == 'loss' else origin.path}"
     claim = (
-        "the loss or a gradient is not finite"
+        ("the loss or a gradient is not finite" if course is None or not calm else _suddenly(course.broken))
         if origin is None
         else f"the first value that is not finite is {_WHERE[origin.where]}"
         + (f", in {place} ({origin.op})" if place else f" ({origin.op})")
@@ -39,7 +45,7 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
         line=origin.line if origin else "",
         decades=math.nan,
         expected=math.nan,
-        since=reading.step,
+        since=course.broken if course is not None and course.broken is not None else reading.step,
         confidence=1.0,
         cause=(),
         status="account",
@@ -53,6 +59,10 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
         ),
         helps=_helps(origin.where if origin else ""),
     )
+
+
+def _suddenly(step: int | None) -> str:
+    return f"training stops being finite at step {step:,}, out of calm" if step else "training stops being finite"
 
 
 def _count(counts: object) -> int:

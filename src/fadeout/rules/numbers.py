@@ -7,6 +7,8 @@ from fadeout.rules.build import listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, probes
 
+FLUSHED = 2.0**-25  # half of float16's smallest subnormal: a layer whose whole norm is below it has no gradient left
+
 
 def flushed(reading: Reading, limits: Limits) -> Finding | None:
     """Layers most of whose gradient float16 turns to zero under one scale for the whole pass.  Source: FRONTIER F5."""
@@ -14,7 +16,9 @@ def flushed(reading: Reading, limits: Limits) -> Finding | None:
     if not every[-1] or not all_along([bool(paths) for paths in every]):
         return None
     half = reading.dtype == "float16"
-    worst = max(layer.underflow.fp16 for layer in probes(reading)[-1].layers if not math.isnan(layer.underflow.fp16))
+    known = [layer.underflow.fp16 for layer in probes(reading)[-1].layers]
+    worst = max((share for share in known if not math.isnan(share)), default=1.0)
+    worst = 1.0 if half and worst <= limits.flushed else worst  # what float16 flushed is zero already
     return remark(
         reading,
         code="FO205",
@@ -30,7 +34,9 @@ def flushed(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _flushed(probe: Reading, limits: Limits) -> tuple[str, ...]:
-    return tuple(layer.path for layer in probe.layers if layer.underflow.fp16 > limits.flushed)
+    half = probe.dtype == "float16"
+    gone = [r.path for r in probe.layers if half and r.trained and r.reached and r.gradient_norm < FLUSHED]
+    return tuple(r.path for r in probe.layers if r.underflow.fp16 > limits.flushed or r.path in gone)
 
 
 def below_eps(reading: Reading, limits: Limits) -> Finding | None:

@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
+from fadeout.rules.build import named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
 from fadeout.rules.signs import hidden_saturation, output_saturation, shut_gate
+from fadeout.rules.wiring import twice
 
 Find = Callable[[Reading, Limits], Layer | None]
 _WONT = (
@@ -33,7 +35,8 @@ def _of(reading: Reading, limits: Limits, find: Find, *, bound: float) -> Findin
     layer = find(probe, limits)
     assert layer is not None
     start = since(reading, lambda p: find(p, limits) is not None)
-    return _finding(reading, probe, layer, level, bound, find is _output, start)
+    held = bound if reading.course is not None else max(bound, limits.saturated_at_start)
+    return _finding(reading, probe, layer, level, held, find is _output, start)
 
 
 def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | None, *, output: bool) -> Level | None:
@@ -42,10 +45,15 @@ def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | N
         if output or start is None or start.saturated < limits.saturated_at_start:
             return None
         return "warning" if start.path in reading.bypassed else "alarm"
-    if how in ("not", "little"):
-        return "alarm" if stands(flags) else None
-    if output or not all_along(flags):  # a saturated output is normal once something is learned
+    if how == "not":
+        late = reading.course.one_class and not flags[0]  # one class a batch drives any network out
+        return "alarm" if stands(flags) and not late else None
+    if how == "little":  # what came with the learning is not what hinders it
+        return "alarm" if all_along(flags) or (len(flags) > 2 and all_along(flags[1:])) else None
+    if not all_along(flags):
         return None
+    if output:  # normal once something is learned, unless the loss applies an activation of its own
+        return "alarm" if how == "well" and twice(reading) is not None and reading.course.learned[-1] < 0.6 else None
     return "alarm" if how == "unknown" or (len(flags) >= 4 and plateau(reading, limits)) else None
 
 
@@ -74,7 +82,7 @@ def _finding(
         code="FO106",
         label="saturated",
         level=level,
-        claim=f"{layer.saturated:.0%} of the {layer.activation} behind {layer.path or 'the model'} is saturated: "
+        claim=f"{layer.saturated:.0%} of the {layer.activation} behind {named(layer.path)} is saturated: "
         f"its mean slope is {layer.mean_slope:.2g} of the largest",
         where=paths,
         line=next((w.line for w in probe.ledger.weights if w.path == layer.path), ""),

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from fadeout.records import Evidence, Finding, Gap, Reading
+from fadeout.rules.build import named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes
 from fadeout.rules.signs import all_zero
@@ -20,10 +21,32 @@ def severed(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is not None:
         last = reading.course.probes[-1]
         if learning(reading, limits) == "well" and not _no_path(last):
-            return None
-        found = _no_path(last) or _killed(last) or _nothing(reading, limits)
+            return _part(reading, limits)
+        found = _no_path(last) or _killed(last) or _nothing(reading, limits) or _part(reading, limits)
         return replace(found, since=_since(reading)) if found is not None else None
-    return _no_path(reading) or _killed(reading)
+    return _no_path(reading) or _killed(reading) or _part(reading, limits)
+
+
+def _part(reading: Reading, limits: Limits) -> Finding | None:
+    """A part that the optimizer holds and no gradient path leads to: a branch cut off, beside others that learn."""
+    every = probes(reading)
+    held = {layer.path for layer in reading.layers if layer.trained and not math.isnan(layer.update_ratio)}
+    lost = [path for path in reading.detached if path in held and all(path in probe.detached for probe in every)]
+    if not lost or not reading.optimizer:
+        return None
+    reached = [layer.path for layer in reading.layers if layer.trained and layer.path not in lost]
+    gap = _gap(reading, lost, reached)
+    place = f": {gap.op or 'the graph ends'} in {named(gap.path)}" if gap is not None else ""
+    alarm = reading.course is not None and learning(reading, limits) in ("not", "little")
+    found = _finding(
+        reading,
+        claim=f"no gradient path leads to {len(lost)} of the layers that {reading.optimizer} is to train{place}"
+        + (f", {gap.line}" if gap is not None and gap.line else ""),
+        where=tuple(dict.fromkeys((*([gap.path] if gap is not None and gap.path else []), *reversed(lost)))),
+        line=gap.line if gap is not None else "",
+        helps=("removing the detach(), no_grad() or .data between them and the loss",),
+    )
+    return found if alarm else replace(found, level="warning")
 
 
 def _since(reading: Reading) -> int:
@@ -56,12 +79,12 @@ def _no_path(reading: Reading) -> Finding | None:
         return None
     gap = _gap(reading, first, trained[len(first) :])
     how = "the detach(), no_grad() or .data" if gap is None or not gap.op else f"the {gap.op}"
-    place = f": {gap.op or 'the graph ends'} in {gap.path or 'the model'}" if gap is not None else ""
+    place = f": {gap.op or 'the graph ends'} in {named(gap.path)}" if gap is not None else ""
     return _finding(
         reading,
         claim=f"no gradient path leads to the first {len(first)} of {len(trained)} trained layers{place}"
         + (f", {gap.line}" if gap is not None and gap.line else ""),
-        where=tuple(dict.fromkeys((*([gap.path] if gap is not None else []), *reversed(first)))),
+        where=tuple(dict.fromkeys((*([gap.path] if gap is not None and gap.path else []), *reversed(first)))),
         line=gap.line if gap is not None else "",
         helps=(f"removing {how} between them and the loss",),
     )
@@ -87,7 +110,8 @@ def _killed(reading: Reading) -> Finding | None:
     if ledger.decades != -math.inf or reading.zero_weights or _by_activation(reading):
         return None
     killer = next((entry for entry in ledger.trunk.entries if entry.log_gain == -math.inf), None)
-    where = tuple(dict.fromkeys(w.path for w in ledger.weights if w.norm == -math.inf))
+    lost = [w.path for w in ledger.weights if w.norm == -math.inf]
+    where = tuple(dict.fromkeys([*([killer.path] if killer and killer.path else []), *reversed(lost)]))
     at = f" at {killer.path or killer.op} ({killer.op})" if killer else ""
     return _finding(
         reading,
@@ -106,6 +130,7 @@ def _by_activation(reading: Reading) -> bool:
 
 
 def _finding(reading: Reading, *, claim: str, where: tuple[str, ...], line: str, helps: tuple[str, ...]) -> Finding:
+    lost = float(len({layer.path for layer in reading.layers}.intersection(where)))
     return Finding(
         code="FO103",
         label="severed",
@@ -119,6 +144,13 @@ def _finding(reading: Reading, *, claim: str, where: tuple[str, ...], line: str,
         confidence=0.9,
         cause=(),
         status="account",
-        evidence=(Evidence(name="layers that receive nothing", value=float(len(where)), bound=0.0, unit="layers"),),
+        evidence=(
+            Evidence(
+                name="layers that receive nothing",
+                value=lost,
+                bound=0.0,
+                unit="layers",
+            ),
+        ),
         helps=helps,
     )

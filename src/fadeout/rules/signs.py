@@ -39,10 +39,14 @@ def is_last(reading: Reading) -> frozenset[str]:
 def hidden_saturation(reading: Reading) -> Layer | None:
     """The hidden layer, gates left out, whose activation is most saturated."""
     last = is_last(reading)
+    instead = {"tanh", "erf"} if reading.live else set()  # DyT and Derf: a finding of their own
     known = [
         layer
         for layer in reading.layers
-        if not math.isnan(layer.saturated) and not layer.gated and layer.path not in last
+        if not math.isnan(layer.saturated)
+        and not layer.gated
+        and layer.path not in last
+        and layer.activation not in instead
     ]
     return max(known, key=lambda layer: layer.saturated, default=None)
 
@@ -63,7 +67,12 @@ def output_saturation(reading: Reading) -> Layer | None:
 def chain_fade(reading: Reading) -> Chain | None:
     """The chain of layers that loses most, where one was found."""
     known = [chain for chain in reading.chains if not math.isnan(chain.fade)]
-    return min(known, key=lambda chain: chain.fade, default=None)
+    return min(known, key=lost_in, default=None)
+
+
+def lost_in(chain: Chain) -> float:
+    """Decades lost inside a chain; of a side branch also before it, from the last layer on."""
+    return min(chain.fade, chain.below) if chain.around and chain.below > -math.inf else chain.fade
 
 
 def time_fade(reading: Reading) -> TimeProfile | None:

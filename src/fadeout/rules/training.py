@@ -8,6 +8,8 @@ from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
 from fadeout.rules.signs import still
 
+USUAL = 1e-3  # update over weight: a rule of thumb, for advice only
+
 
 def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
     """Updates as large as the weights themselves, in the first steps or the next one."""
@@ -27,7 +29,9 @@ def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
         "the learning rate is too high for these gradients",
         where=sorted(hot, key=lambda path: -hot[path]),
         evidence=(Evidence(name="update over weight", value=hot[worst], bound=limits.update, unit="ratio"),),
-        helps=(f"a learning rate about {hot[worst] / 1e-3:.0e} times smaller: healthy updates are near 1e-3",),
+        helps=(
+            f"a learning rate about {hot[worst] / 1e-3:.0e} times smaller: by a rule of thumb updates are near 1e-3",
+        ),
         wont=(WontHelp(what="more steps", why="each of them overshoots"),),
     )
 
@@ -47,7 +51,9 @@ def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
         level="note",
         claim=f"the largest update is {max(ratios):.1g} of its weights: the learning rate is far too small",
         evidence=(Evidence(name="update over weight", value=max(ratios), bound=limits.crawl, unit="ratio"),),
-        helps=(f"a learning rate about {1e-3 / max(ratios):.0e} times larger: healthy updates are near 1e-3",),
+        helps=(
+            f"a learning rate about {1e-3 / max(ratios):.0e} times larger: by a rule of thumb updates are near 1e-3",
+        ),
     )
 
 
@@ -111,17 +117,20 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
 
 def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
     """FO302: nothing is learned, and the gradient is not why."""
-    if reading.course is None or learning(reading, limits) != "not" or reading.course.broken is not None:
+    course = reading.course
+    if course is None or learning(reading, limits) != "not" or course.broken is not None:
         return None
-    if not -2.3 <= reading.course.probes[-1].ledger.decades <= 1.5:
+    if course.steps < limits.enough or course.skipped >= 1:
+        return None
+    if not -2.3 <= course.probes[-1].ledger.decades <= 1.5:
         return None
     return remark(
         reading,
         code="FO302",
         label="flows",
         level="note",
-        claim=f"nothing is learned in {reading.course.steps:,} steps, though the gradient flows: the cause lies "
+        claim=f"nothing is learned in {course.steps:,} steps, though the gradient flows: the cause lies "
         "elsewhere (labels, rate, loss, data)",
-        evidence=(Evidence(name="progress", value=reading.course.learned[-1], bound=limits.learns, unit="share"),),
+        evidence=(Evidence(name="progress", value=course.learned[-1], bound=limits.learns, unit="share"),),
         helps=("overfitting one batch: if that fails, look at loss and labels",),
     )

@@ -3,10 +3,11 @@
 import math
 
 from fadeout.records import Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
+from fadeout.rules.build import named
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
-from fadeout.rules.signs import chain_fade
+from fadeout.rules.signs import chain_fade, lost_in
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
     "slope": (
@@ -58,7 +59,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
         label="vanishing",
         level=level,
         claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first",
-        where=tuple(dict.fromkeys(w.path for w in out)),
+        where=tuple(dict.fromkeys([*_culprit(probe), *(w.path for w in out)])),
         line=out[0].line if out else "",
         decades=decades,
         expected=math.nan,
@@ -80,6 +81,23 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
+def _culprit(probe: Reading) -> list[str]:
+    """The one layer that takes most of what is lost on the trunk, where there is one."""
+    lost: dict[str, float] = {}
+    layers = {layer.path for layer in probe.layers}
+    waiting = 0.0
+    for entry in probe.ledger.trunk.entries:  # loss side first: what reads a layer's output counts with that layer
+        if entry.kind == "loss" or not math.isfinite(entry.log_gain):
+            continue
+        waiting += entry.log_gain
+        if entry.kind == "weight" and entry.path in layers:
+            lost[entry.path] = lost.get(entry.path, 0.0) + waiting
+            waiting = 0.0
+    total = math.fsum(v for v in lost.values() if v < 0)
+    worst = min(lost, key=lambda path: lost[path], default="")
+    return [worst] if worst and total < 0 and lost[worst] <= 0.6 * total else []
+
+
 def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
     """A side branch, or a stretch in the middle, that fades though the first layers are reached another way."""
     flags = [_chain_fades(probe, limits) for probe in probes(reading)]
@@ -89,7 +107,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is None:
         level: Level = "warning"
     else:
-        found = _level(reading, flags, chain.fade, limits)
+        found = _level(reading, flags, lost_in(chain), limits)
         if found is None:
             return None
         level = found
@@ -99,16 +117,17 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         code="FO101",
         label="vanishing",
         level=level,
-        claim=f"the gradient loses {-chain.fade:.1f} decades in the chain from {chain.paths[0]} to {chain.lowest}",
-        where=tuple(dict.fromkeys((chain.lowest, *reversed(chain.paths)))),
+        claim=f"the gradient loses {-lost_in(chain):.1f} decades in the chain from {named(chain.layers[0])} "
+        f"to {named(chain.lowest)}",
+        where=tuple(dict.fromkeys((chain.lowest, *reversed(chain.layers)))),
         line=next((w.line for w in reading.ledger.weights if w.path == chain.lowest), ""),
-        decades=chain.fade,
+        decades=lost_in(chain),
         expected=math.nan,
         since=start,
         confidence=0.8,
         cause=causes,
         status="account",
-        evidence=(Evidence(name="decades in the chain", value=chain.fade, bound=limits.chain, unit="decades"),),
+        evidence=(Evidence(name="decades in the chain", value=lost_in(chain), bound=limits.chain, unit="decades"),),
         helps=_HELPS["weight"],
         wont_help=_wont_help(reading, "weight"),
     )
@@ -120,7 +139,7 @@ def _fades(probe: Reading, limits: Limits) -> bool:
 
 def _chain_fades(probe: Reading, limits: Limits) -> bool:
     found = chain_fade(probe)
-    return found is not None and found.fade <= limits.chain and found.fade > -math.inf
+    return found is not None and -math.inf < lost_in(found) <= limits.chain
 
 
 def _level(reading: Reading, flags: list[bool], start: float, limits: Limits) -> Level | None:
@@ -128,6 +147,8 @@ def _level(reading: Reading, flags: list[bool], start: float, limits: Limits) ->
     course = reading.course
     assert course is not None
     how = learning(reading, limits)
+    if how == "not" and course.one_class and not flags[0]:
+        return None  # one class a batch drives any network out
     if how in ("not", "little"):
         extreme = how == "not" and flags[0] and start <= limits.extreme
         return "alarm" if stands(flags) or extreme else None
@@ -140,8 +161,12 @@ def _level(reading: Reading, flags: list[bool], start: float, limits: Limits) ->
 
 def _carried(reading: Reading, decades: float, limits: Limits) -> bool:
     """A moderate fade that the optimizer in use still carries: every layer sees and moves."""
+    if not reading.optimizer or decades <= limits.surely:
+        return False
+    trained = [layer for layer in reading.layers if layer.trained and layer.reached]
+    moved = all(layer.update_ratio >= limits.moves for layer in trained)
     every = reading.depth.layers is not None and reading.depth.layers >= reading.on_paper
-    return bool(reading.optimizer) and decades > limits.surely and every
+    return every or (moved and all(layer.path in reading.depth.seen for layer in trained))
 
 
 def _helps(reading: Reading, main: Kind) -> tuple[str, ...]:

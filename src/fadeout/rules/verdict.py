@@ -26,7 +26,8 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
         if first is not None and first.code == "FO101":
             carrier = reading.optimizer if reading.course is None else "training"
             text = f"The gradient fades, {_signed(first.decades)} decades, but {carrier} still carries it."
-        return text + _blocks(ledger.blocks) + _course(reading) + memory_words(reading)
+        last = reading.course.probes[-1].ledger if reading.course is not None else ledger
+        return text + _blocks(last.blocks) + _course(reading) + memory_words(reading)
     if word == "undetermined":
         return "Undetermined: " + _why_unknown(reading) + _course(reading)
     assert first is not None

@@ -6,7 +6,7 @@ from fadeout.records import Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import remark
 from fadeout.rules.limits import Limits
 
-_CLASSES = ("LogSoftmax", "NllLoss")
+_LINEAR = frozenset("Linear Conv1d Conv2d Conv3d Embedding ConvTranspose1d ConvTranspose2d".split())
 _TWICE = {
     ("Softmax", "LogSoftmax"): ("softmax", "cross_entropy applies it again"),
     ("Sigmoid", "LogSoftmax"): ("sigmoid", "cross_entropy wants logits of any size"),
@@ -22,6 +22,8 @@ def no_nonlinearity(reading: Reading, limits: Limits) -> Finding | None:
     ledger = reading.ledger
     deep = [w for w in ledger.weights if w.trunk]
     kinds = {op.kind for op in ledger.operations} - {"loss", "skip"}
+    if any(layer.kind not in _LINEAR for layer in reading.layers):
+        return None  # a recurrent layer bends inside
     if len(deep) < 2 or kinds != {"weight"} or any(layer.activation for layer in reading.layers):
         return None
     return remark(
@@ -37,22 +39,28 @@ def no_nonlinearity(reading: Reading, limits: Limits) -> Finding | None:
 
 def misplaced_activation(reading: Reading, limits: Limits) -> Finding | None:
     """FO211: an output activation that the loss applies again, or that cuts off half of what it needs."""
+    found = twice(reading)
+    if found is None:
+        return None
+    name, why = found
+    return remark(
+        reading,
+        code="FO211",
+        label="saturated",
+        claim=f"the output goes through {name} before a loss that must not see it: {why}",
+        where=[w.path for w in reading.ledger.weights if w.last],
+        helps=(f"leaving out the {name} before the loss",),
+        wont=(WontHelp(what="a larger learning rate", why="the loss stays bounded away from 0"),),
+    )
+
+
+def twice(reading: Reading) -> tuple[str, str] | None:
+    """(activation of the output, why the loss must not see it), where it is so."""
     signal = reading.signal
     if signal is None:
         return None
-    for (output, loss), (name, why) in _TWICE.items():
-        if signal.output_op == output and loss in signal.loss_ops:
-            last = [w.path for w in reading.ledger.weights if w.last]
-            return remark(
-                reading,
-                code="FO211",
-                label="saturated",
-                claim=f"the output goes through {name} before a loss that must not see it: {why}",
-                where=last,
-                helps=(f"leaving out the {name} before the loss",),
-                wont=(WontHelp(what="a larger learning rate", why="the loss stays bounded away from 0"),),
-            )
-    return None
+    pairs = _TWICE.items()
+    return next((said for (o, loss), said in pairs if signal.output_op == o and loss in signal.loss_ops), None)
 
 
 def raw_input(reading: Reading, limits: Limits) -> Finding | None:

@@ -21,7 +21,7 @@ def to_dict(exam: Exam) -> dict[str, Any]:
 
     Undefined numbers are None; -inf stays a float: exactly nothing arrived.
     """
-    return {"schema": SCHEMA, **_plain(exam)}
+    return {"schema": SCHEMA, **plain(exam)}
 
 
 def from_dict(data: dict[str, Any]) -> Exam:
@@ -34,7 +34,7 @@ def from_dict(data: dict[str, Any]) -> Exam:
         found = data.get("schema") if isinstance(data, dict) else type(data).__name__
         raise FadeoutError(f"load: expected schema {SCHEMA!r}, found {found!r}; is this a file that fadeout saved?")
     try:
-        exam = _build(Exam, data)
+        exam = build(Exam, data)
     except (KeyError, TypeError, ValueError) as error:
         raise FadeoutError(f"load: the exam is damaged at {error}; save it again") from error
     assert isinstance(exam, Exam)
@@ -48,7 +48,7 @@ def to_json(exam: Exam, *, indent: int | None = 2) -> str:
 
 def json_text(value: Any, *, indent: int | None = 2) -> str:
     """Strict JSON text of records, dicts, lists, strings and numbers; see `to_json`."""
-    text = json.dumps(_tokens(_plain(value)), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_tokens(plain(value)), indent=indent, ensure_ascii=False, allow_nan=False)
     return text.replace('"\\u0001-inf"', "-1e999").replace('"\\u0001inf"', "1e999")
 
 
@@ -67,26 +67,27 @@ def from_json(text: str) -> Exam:
     return from_dict(data)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Any record as dicts, lists, strings and numbers."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = type(value).__name__
         return {
             _RENAMED.get((name, f.name), f.name): _pairs(getattr(value, f.name))
             if f.name in _PAIRS
-            else _plain(getattr(value, f.name))
+            else plain(getattr(value, f.name))
             for f in dataclasses.fields(value)
         }
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, float) and math.isnan(value):
         return None
     return value
 
 
 def _pairs(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    return {kind: _plain(gain) for kind, gain in pairs}
+    return {kind: plain(gain) for kind, gain in pairs}
 
 
 def _tokens(value: Any) -> Any:
@@ -99,7 +100,7 @@ def _tokens(value: Any) -> Any:
     return value
 
 
-def _build(kind: Any, data: Any) -> Any:
+def build(kind: Any, data: Any) -> Any:
     """A value of the annotated type from its plain form; keys that are not known are passed over."""
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -113,20 +114,20 @@ def _build(kind: Any, data: Any) -> Any:
                 raise KeyError(f"{kind.__name__}.{key}")
             if f.name in _PAIRS:
                 inner = typing.get_args(typing.get_args(hints[f.name])[0])[1]
-                values[f.name] = tuple((k, _build(inner, v)) for k, v in data[key].items())
+                values[f.name] = tuple((k, build(inner, v)) for k, v in data[key].items())
             else:
-                values[f.name] = _build(hints[f.name], data[key])
+                values[f.name] = build(hints[f.name], data[key])
         return kind(**values)
     if origin in (types.UnionType, typing.Union):
         options = [option for option in typing.get_args(kind) if option is not type(None)]
         if data is None and len(options) < len(typing.get_args(kind)):
             return None
-        return _build(options[0], data)
+        return build(options[0], data)
     if origin is tuple:
         inner = typing.get_args(kind)
         if len(inner) == 2 and inner[1] is Ellipsis:
-            return tuple(_build(inner[0], item) for item in data)
-        return tuple(_build(part, item) for part, item in zip(inner, data, strict=True))
+            return tuple(build(inner[0], item) for item in data)
+        return tuple(build(part, item) for part, item in zip(inner, data, strict=True))
     if kind is float:
         return math.nan if data is None else float(data)
     return data

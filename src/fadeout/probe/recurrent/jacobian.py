@@ -12,11 +12,12 @@ from fadeout.probe.recurrent.cells import GATES, Weights, recurrent, step, weigh
 from fadeout.probe.recurrent.profiles import StepJacobian
 from fadeout.probe.recurrent.unrolled import State, Step, sequence, unroll
 
-EXACT_UNITS = 512  # state entries up to which the whole matrix is formed
+EXACT_UNITS = 128  # state entries up to which the whole matrix is formed: its SVD costs more from there on
 SAMPLES = 8
 SPARE = 4  # directions beyond those asked for: the subspace converges by the ratio to the first left out
 ROUNDS = 300
 TOLERANCE = 1e-4
+SQUARINGS = 24
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def step_jacobian(
 ) -> tuple[StepJacobian, ...]:
     """Leading singular values of d state_t / d state_(t-1), for each layer and direction.
 
-    The state is h, and (h, c) for an LSTM.  Up to 512 entries a state the matrix itself, beyond that
+    The state is h, and (h, c) for an LSTM.  Up to 128 entries a state the matrix itself, beyond that
     subspace iteration with jvp and vjp, no matrix formed.
 
     Args:
@@ -150,6 +151,21 @@ def _values(columns: Tensor, count: int) -> Tensor:
     return found[:, :count]
 
 
+def _radius(square: Tensor) -> float:
+    """Spectral radius; of a large matrix by Gelfand's formula, |W^n|^(1/n) with n = 2^SQUARINGS."""
+    if len(square) <= EXACT_UNITS:
+        return float(torch.linalg.eigvals(square).abs().max())
+    log, power = 0.0, square
+    for n in range(SQUARINGS + 1):
+        size = float(torch.linalg.matrix_norm(power))
+        if not size > 0 or not math.isfinite(size):
+            return size
+        log += math.log(size) / 2**n
+        power = power / size
+        power = power @ power
+    return math.exp(log)
+
+
 def _theory(w: Weights) -> tuple[float, float | None]:
     """Spectral radius of the recurrent weight, and Pascanu's bound (None for gated cells)."""
     names = GATES[w.mode]
@@ -158,6 +174,6 @@ def _theory(w: Weights) -> tuple[float, float | None]:
     square = w.w_hh[place * rows : (place + 1) * rows].double()
     radius = math.nan
     if square.shape[0] == square.shape[1]:
-        radius = float(torch.linalg.eigvals(square).abs().max())
+        radius = _radius(square)
     # sup|phi'| is 1 for tanh and for relu.
     return radius, float(torch.linalg.matrix_norm(square, 2)) if len(names) == 1 else None

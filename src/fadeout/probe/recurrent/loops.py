@@ -66,6 +66,7 @@ class Loops(Observer):
 
     def forward(self, names: Names) -> None:
         self._names = names
+        self.uses = {}
         names.listeners.append(self)
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:

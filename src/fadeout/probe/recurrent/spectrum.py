@@ -10,7 +10,7 @@ from fadeout.errors import FadeoutError
 from fadeout.probe.recurrent.jacobian import step_jacobian
 from fadeout.records import StepSpectrum
 
-SEQUENCES = 2  # looked at, the longest first
+SEQUENCES = 1  # looked at, the longest
 WINDOW = 64  # steps run before the one looked at, where both directions read the whole sequence
 
 

@@ -39,7 +39,7 @@ class _Call:
 class Recurrence(Observer):
     """Remembers every call of a torch recurrent layer and the gradients of its outputs."""
 
-    def __init__(self, how: Literal["whole", "brief"] = "whole") -> None:
+    def __init__(self, how: Literal["whole", "start", "brief"] = "whole") -> None:
         self.how = how
         self.calls: list[_Call] = []
         self.notes: list[str] = []
@@ -50,6 +50,7 @@ class Recurrence(Observer):
 
     def forward(self, names: Names) -> None:
         self._names = names
+        self.calls, self._states, self._let_go = [], {}, {}
         names.listeners.append(self)
         if any(isinstance(m, nn.RNNBase) and m.dropout > 0 and m.training for m in names.model.modules()):
             names.enterers.append(self._enter)
@@ -109,7 +110,7 @@ class Recurrence(Observer):
         used: set[tuple[str, str]] = set()
         for call in self.calls:
             walked = self._walk(call)
-            spectra = step_spectra(call.module, call.x, call.hx) if walked and self.how == "whole" else {}
+            spectra = step_spectra(call.module, call.x, call.hx) if walked and self.how != "brief" else {}
             for row in walked:
                 part = f"l{row.layer}" + ("_reverse" if row.direction == "reverse" else "")
                 used.add((call.path, part))

@@ -1,0 +1,68 @@
+"""Dormancy: units that hardly respond, and how many directions the last features still span."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from fadeout.probe import kinds
+from fadeout.probe.graph import Graph
+from fadeout.probe.names import Names
+from fadeout.probe.norms import read
+from fadeout.probe.passes import Observer
+from fadeout.probe.tape import Watcher
+
+DORMANT = 0.025  # of the layer's mean response; Sokar et al. 2023, arXiv:2302.12902
+ROWS, WIDTH = 256, 512  # of the features whose rank is taken
+
+
+class Dormancy(Observer):
+    """Watches activations while the forward runs."""
+
+    def __init__(self) -> None:
+        self._shares: list[tuple[Tensor, int]] = []
+        self._features: Tensor | None = None
+
+    def forward(self, names: Names) -> None:
+        self._shares, self._features = [], None
+        names.listeners.append(self)
+
+    def graph(self, graph: Graph) -> dict[int, Watcher]:
+        return {}
+
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
+        """Modules say nothing that their operations do not."""
+
+    def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
+        """An activation returned."""
+        if node is None or out.dim() < 2 or out.layout != torch.strided or not kinds.is_elementwise_slope(node.name()):
+            return
+        h = out.detach()
+        unit = 1 if h.dim() >= 4 else h.dim() - 1
+        response = h.abs().float().mean([d for d in range(h.dim()) if d != unit])
+        self._shares.append(((response <= DORMANT * response.mean()).double().mean(), response.numel()))
+        self._features = h[:ROWS].flatten(1)[:, :WIDTH] if len(h) > 1 else self._features
+
+    def dormant(self) -> float:
+        """Share of all units whose mean response is below DORMANT of their layer's."""
+        if not self._shares:
+            return math.nan
+        values = read([share for share, _ in self._shares])
+        units = sum(n for _, n in self._shares)
+        return sum(v * n for v, (_, n) in zip(values, self._shares, strict=True)) / units
+
+    def rank(self) -> float:
+        """Effective rank of the last activation, exp of the entropy of its singular values' shares."""
+        if self._features is None:
+            return math.nan
+        features = self._features.float()
+        self._features = None
+        if not bool(torch.isfinite(features).all()):
+            return math.nan
+        values = torch.linalg.svdvals(features).double()
+        if not float(values.sum()) > 0:
+            return 0.0
+        share = values / values.sum()
+        return float(torch.exp(-(share * share.clamp_min(1e-30).log()).sum()))
