@@ -53,7 +53,7 @@ class Row:
     q: float
 
 
-# FRONTIER F1, one seed; 32 layers stopped at 356 steps there.
+# An earlier trial, one seed; 32 layers stopped at 356 steps there.
 PUBLISHED = {
     8: Row(loss=2.295, start=(0.60, 0.28, 0.19, 0.12), end=(0.60, 0.26, 0.13, 0.053), n_start=5.5, n_end=4.7,
            added=(0.35, 0.05, 0.19), q=52),

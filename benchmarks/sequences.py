@@ -1,6 +1,6 @@
 """Through time: how far networks reach at the start, and what they learn.
 
-    python benchmarks/sequences.py [adding|digits|copy|text|cost|all] [--quick]
+    python benchmarks/sequences.py [adding|digits|copy|text|all] [--quick]
 
 Reach is log10 of the gradient at the first step over that at the last one, decades.  For torch's
 recurrent layers it is `exam.time`, the joint (h, c) gradient of the last step; for transformers
@@ -14,10 +14,7 @@ import pydoc_data.topics
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -382,148 +379,11 @@ def race_text(quick: bool) -> None:
     print()
 
 
-class Stack(nn.Module):
-    """The cost table's network: two layers of 256 units, read at the last step."""
-
-    def __init__(self, *, bidirectional: bool = False) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(64, 256, num_layers=2, batch_first=True, bidirectional=bidirectional)
-        self.out = nn.Linear(512 if bidirectional else 256, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.lstm(x)[0][:, -1])
-
-
-class BareStack(nn.Module):
-    """The same weights and the same fused operation, but no nn.LSTM: an exam of it has no time axis."""
-
-    def __init__(self, stack: Stack) -> None:
-        super().__init__()
-        self.weights, self.out = nn.ParameterList(stack.lstm.parameters()), stack.out
-
-    def forward(self, x: Tensor) -> Tensor:
-        zero = x.new_zeros(2, x.shape[0], 256)
-        seen, _, _ = torch.lstm(x, (zero, zero), list(self.weights), True, 2, 0.0, self.training, False, True)
-        return self.out(seen[:, -1])
-
-
-def away(out: Tensor) -> Tensor:
-    return out.square().mean()
-
-
-def plain(model: nn.Module, x: Tensor) -> object:
-    return torch.autograd.grad(away(model(x)), list(model.parameters()))
-
-
-def in_turn(ways: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:
-    """Process seconds of each way, in rounds, so that a drifting machine hits all alike."""
-    for way in ways:
-        way()
-    taken: list[list[float]] = [[] for _ in ways]
-    for _ in range(runs):
-        for way, times in zip(ways, taken, strict=True):
-            start = time.process_time()
-            way()
-            times.append(time.process_time() - start)
-    return taken
-
-
-def multiples(numerator: Sequence[float], denominator: Sequence[float], less: Sequence[float] | None = None) -> str:
-    """Median of (a - b) / c over rounds, with its range."""
-    rest = less or [0.0] * len(numerator)
-    found = sorted((a - b) / c for a, b, c in zip(numerator, rest, denominator, strict=True))
-    return f"x{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
-
-
-def high_water(examined: bool, bidirectional: bool, steps: int, rows: int) -> tuple[float, float]:
-    """In a process of its own: its largest resident memory, GB, and seconds of the one pass."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model, x = Stack(bidirectional=bidirectional), torch.randn(rows, steps, 64)
-    start = time.perf_counter()
-    if examined:
-        assert fadeout.examine(model, x, loss=away).time[0].steps == steps
-    else:
-        plain(model, x)
-    taken = time.perf_counter() - start
-    status = Path("/proc/self/status").read_text()  # ru_maxrss is inherited from the parent
-    return int(status.split("VmHWM:")[1].split()[0]) / 1e6, taken
-
-
-def cost(quick: bool) -> None:
-    rows, length, runs = (4, 50, 3) if quick else (32, 200, 7)
-    torch.manual_seed(0)
-    stack, x = Stack(), torch.randn(rows, length, 64)
-    bare = BareStack(stack)
-    with_axis, without = (fadeout.examine(m, x, loss=away) for m in (stack, bare))
-    assert with_axis.time
-    assert not without.time
-    assert torch.equal(stack(x), bare(x))
-    base, timed, untimed, account = in_turn(
-        (
-            lambda: plain(stack, x),
-            lambda: fadeout.examine(stack, x, loss=away),
-            lambda: fadeout.examine(bare, x, loss=away),
-            lambda: fadeout.measure(stack, x, loss=away),
-        ),
-        runs,
-    )
-    print(f"LSTM of 2 layers x 256, T = {length}, batch {rows}; median of {runs} rounds (least to most)\n")
-    print("| what | multiples of a fused forward + backward |\n|---|---:|")
-    print(f"| forward + backward | {statistics.median(base) * 1e3:.0f} ms |")
-    print(f"| measure | {multiples(account, base)} |")
-    print(f"| examine without the time axis | {multiples(untimed, base)} |")
-    print(f"| examine | {multiples(timed, base)} |")
-    print(f"| **the time axis** (limit 4, aim 2.5) | **{multiples(timed, base, untimed)}** |\n")
-    length = 500 if quick else 5000
-    print(f"The same at T = {length}, batch {rows}: peak of resident memory, each in a process of its own\n")
-    print("| directions | forward + backward | examine | more (limit 2 GB) | s, plain and exam |")
-    print("|---|---:|---:|---:|---:|")
-    for bidirectional in (False, True):
-        with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-            (before, short), (after, long) = (
-                pool.submit(high_water, examined, bidirectional, length, rows).result() for examined in (False, True)
-            )
-        print(
-            f"| {'both' if bidirectional else 'one'} | {before:.2f} GB | {after:.2f} GB | {after - before:+.2f} GB "
-            f"| {short:.0f} and {long:.0f} |",
-            flush=True,
-        )
-    length, positions = (64, 8) if quick else (512, 32)
-    torch.manual_seed(0)
-    model, ids = Causal(length), torch.randint(0, len(SYMBOLS), (4, length + 1))
-    batch = ids[:, :-1], ids[:, 1:]
-
-    def forward() -> object:
-        return nats(model(batch[0]), batch[1])
-
-    def whole() -> object:
-        return torch.autograd.grad(nats(model(batch[0]), batch[1]), list(model.parameters()))
-
-    ahead, both_ways, mapped, unmapped = in_turn(
-        (
-            forward,
-            whole,
-            lambda: fadeout.examine(model, batch, loss=nats, reach=positions),
-            lambda: fadeout.examine(model, batch, loss=nats),
-        ),
-        3 if quick else 5,
-    )
-    backward = [a - b for a, b in zip(both_ways, ahead, strict=True)]
-    print(f"\nReach map of {positions} positions, causal transformer of 2 layers, d 64, T = {length}, batch 4\n")
-    print("| what | cost |\n|---|---:|")
-    print(
-        f"| forward, and backward | {statistics.median(ahead) * 1e3:.0f}, {statistics.median(backward) * 1e3:.0f} ms |"
-    )
-    print(f"| **the map, in backward passes** (limit {positions}) | **{multiples(mapped, backward, unmapped)}** |\n")
-
-
 PARTS: dict[str, Callable[[bool], None]] = {
     "adding": race_adding,
     "digits": race_digits,
     "copy": race_copy,
     "text": race_text,
-    "cost": cost,
 }
 
 

@@ -15,7 +15,7 @@ from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher
 from fadeout.records import TokenProfile
 
-LIVE = 1e-3  # of the row's gradient under even attention: FRONTIER F3's rule, made scale-free
+LIVE = 1e-3  # of the row's gradient under even attention: the trials' rule, made scale-free
 ROWS = 1 << 10  # rows of one attention that are looked at
 HEADS = 256
 

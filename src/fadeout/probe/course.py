@@ -26,7 +26,7 @@ from fadeout.records import Course
 
 FIRST = (0, 3, 6, 11, 21)  # steps after which probes are taken; from there on GROWTH times further
 GROWTH = 1.9
-ROWS = 512  # of a probe up to step FIRST[-1]; RULES.md
+ROWS = 512  # of a probe up to step FIRST[-1]: several batches, so that one odd batch decides nothing
 FEWEST = 48  # rows of a later one, however short the course
 LATER = 0.05  # of the rows that all steps read, for all later probes together: they cost two steps a row
 GATHERED = 8  # batches that the probes' rows come from

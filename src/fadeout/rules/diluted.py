@@ -13,7 +13,7 @@ LEAST = 8  # blocks; fewer have no depth to dilute
 def diluted(reading: Reading, limits: Limits) -> Finding | None:
     """Effective blocks below a third and a last quarter without a share, both worse than at step 0.
 
-    Every pre-LN transformer starts uneven, so one step says nothing.  Source: FRONTIER F1.
+    Every pre-LN transformer starts uneven, so one step says nothing.  Source: arXiv:2502.05795 and trials.
     """
     rows = [probe.ledger.blocks for probe in probes(reading)]
     first, last = rows[0], rows[-1]

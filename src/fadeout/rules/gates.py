@@ -10,7 +10,7 @@ _TORCH = ("LSTM", "GRU")
 
 
 def hasty_gates(reading: Reading, limits: Limits) -> Finding | None:
-    """Recurrences whose median head loses a decade within a token.  Source: FRONTIER F4."""
+    """Recurrences whose median head loses a decade within a token.  Source: trials."""
     rows = [row for row in reading.time if row.gate_horizon is not None and _median(row) < limits.token]
     if not rows:
         return None

@@ -43,21 +43,21 @@ class Limits:
         plateau_steps: Steps such a plateau lasts at least.  Tuned.
         update: Update ratio of one step above which a learning rate is suspect; healthy networks
             reached .83.
-        branches: Sum of all branch shares below which effective blocks mean nothing.  FRONTIER F1.
-        composite: |log10| of a composite gain of residual streams.  FRONTIER F2: free mixings reach
+        branches: Sum of all branch shares below which effective blocks mean nothing.  ArXiv:2502.05795 and trials.
+        composite: |log10| of a composite gain of residual streams.  ArXiv:2512.24880 and trials: free mixings reach
             4e28, constrained ones 1.6.
-        distinct: What is left of the differences between streams.  FRONTIER F2.
-        live_rows: Share of a softmax's rows.  FRONTIER F3.
-        entropy: Of a softmax's rows over the largest.  FRONTIER F3.
+        distinct: What is left of the differences between streams.  ArXiv:2512.24880 and trials.
+        live_rows: Share of a softmax's rows.  ArXiv:2303.06296 and trials.
+        entropy: Of a softmax's rows over the largest.  ArXiv:2303.06296 and trials.
         alike: Distance of tokens from their mean, share of the stream.
-        token: Tokens to one decade of a gate's median head.  FRONTIER F4: 0.1 to 0.2 as shipped, 240
+        token: Tokens to one decade of a gate's median head.  Trials: 0.1 to 0.2 as shipped, 240
             and more as published.
-        flushed: Share of a layer's gradient below float16's range.  FRONTIER F5.
-        faint: Share of a layer's gradient below ten eps.  FRONTIER F6.
+        flushed: Share of a layer's gradient below float16's range.  Trials.
+        faint: Share of a layer's gradient below ten eps.  Trials.
         neighbours: Cosine between the gradients of neighbouring inputs.
         signal: Mean over deviation of the gradient between batches.
-        dormant: Share of units that hardly respond.  FRONTIER F8: .12 to .63 where plasticity is lost.
-        live: Share of elements of a DyT with a slope above 1 % of its largest.  FRONTIER F7.
+        dormant: Share of units that hardly respond.  ArXiv:2302.12902 and trials: .12 to .63 where plasticity is lost.
+        live: Share of elements of a DyT with a slope above 1 % of its largest.  ArXiv:2503.10622 and trials.
         enough: Steps after which "nothing is learned" is worth a word.
         moves: Update ratio from which a layer moves whatever the others do: a tenth of the usual 1e-3.
         crawl: Largest update ratio below which nothing can be learned in thousands of steps.

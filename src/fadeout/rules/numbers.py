@@ -11,7 +11,7 @@ FLUSHED = 2.0**-25  # half of float16's smallest subnormal: a layer whose whole 
 
 
 def flushed(reading: Reading, limits: Limits) -> Finding | None:
-    """Layers most of whose gradient float16 turns to zero under one scale for the whole pass.  Source: FRONTIER F5."""
+    """Layers most of whose gradient float16 turns to zero under one scale for the whole pass.  Source: trials."""
     every = [_flushed(probe, limits) for probe in probes(reading)]
     if not every[-1] or not all_along([bool(paths) for paths in every]):
         return None
@@ -40,7 +40,7 @@ def _flushed(probe: Reading, limits: Limits) -> tuple[str, ...]:
 
 
 def below_eps(reading: Reading, limits: Limits) -> Finding | None:
-    """Layers whose gradient is mostly below ten eps, where Adam's step shrinks with it.  Source: FRONTIER F6."""
+    """Layers whose gradient is mostly below ten eps, where Adam's step shrinks with it.  Source: trials."""
     every = [_faint(probe, limits) for probe in probes(reading)]
     if not every[-1] or not all_along([bool(paths) for paths in every]):
         return None

@@ -43,7 +43,7 @@ def noisy(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def dormant(reading: Reading, limits: Limits) -> Finding | None:
-    """FO218: units fall asleep and the features lose rank while training goes on.  Source: FRONTIER F8."""
+    """FO218: units fall asleep and the features lose rank while training goes on.  Source: arXiv:2302.12902 and trials."""
     rows = [probe for probe in probes(reading) if probe.dormant >= 0]
     if len(rows) < 3:
         return None
@@ -66,7 +66,7 @@ def dormant(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def tanh_for_norm(reading: Reading, limits: Limits) -> Finding | None:
-    """FO219: a DyT or Derf of which most elements pass no slope.  Source: FRONTIER F7."""
+    """FO219: a DyT or Derf of which most elements pass no slope.  Source: arXiv:2503.10622 and trials."""
     rows = [(path, live) for path, live in probes(reading)[-1].live if live < limits.live]
     if not rows:
         return None

@@ -8,7 +8,7 @@ from fadeout.rules.limits import Limits
 
 
 def streams(reading: Reading, limits: Limits) -> Finding | None:
-    """The product of all mixings, forward and backward.  Source: FRONTIER F2 (mHC, arXiv:2512.24880)."""
+    """The product of all mixings, forward and backward.  Source: arXiv:2512.24880 and trials."""
     found = reading.streams
     if found is None:
         return None

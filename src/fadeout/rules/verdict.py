@@ -108,7 +108,7 @@ def depth_words(reading: Reading) -> str:
 
 
 def _blocks(blocks: EffectiveBlocks | None) -> str:
-    """'64 blocks carry like 18', where the shares allow the word (FRONTIER F1)."""
+    """'64 blocks carry like 18', where the shares allow the word (arXiv:2502.05795)."""
     if blocks is None or len(blocks.blocks) < 4 or not math.isfinite(blocks.n):
         return ""
     if blocks.branch_total < 0.1 or any(b.share < -0.05 for b in blocks.blocks):
