@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import sqrt
 from pathlib import Path
@@ -109,8 +109,8 @@ def kept(case: Case) -> Kept:
 
 
 @cache
-def ours(case: Case) -> Answer:
-    """The rules' answer on the kept reading."""
+def ours(case: Case, steps: int | None = None) -> Answer:
+    """The rules' answer on the kept reading; `steps` cuts its course short, 0 leaves one step."""
     from fadeout.records import Reading
     from fadeout.rules import diagnose, progress, verdict
     from fadeout.store.contract import build
@@ -119,6 +119,8 @@ def ours(case: Case) -> Answer:
     if found.reading is None:
         return Answer(verdict="error", code=found.error.splitlines()[0][:90])
     reading: Reading = build(Reading, found.reading)
+    if steps is not None:
+        reading = shortened(reading, steps)
     findings = diagnose(reading)
     first = next((f for f in findings if f.level == "alarm"), None)
     return Answer(
@@ -128,6 +130,41 @@ def ours(case: Case) -> Answer:
         code=first.code if first else "",
         progress=progress(reading, findings),
     )
+
+
+def shortened(reading: Any, steps: int) -> Any:
+    """The same reading as an exam of fewer steps would have left it."""
+    course = reading.course
+    if course is None or not steps:
+        return replace(reading, course=None)
+    kept_probes = [n for n, probe in enumerate(course.probes) if probe.step <= steps]
+    done = min(course.steps, max(course.probes[n].step for n in kept_probes))
+    broken = course.broken if course.broken is not None and course.broken <= done else None
+    return replace(
+        reading,
+        course=replace(
+            course,
+            steps=done,
+            losses=course.losses[: max(1, done)],
+            probes=tuple(course.probes[n] for n in kept_probes),
+            learned=tuple(course.learned[n] for n in kept_probes),
+            broken=broken,
+            growth=course.growth if done == course.steps else 1.0,
+        ),
+    )
+
+
+def horizons(cases: list[Drawn]) -> str:
+    """How the verdict comes about with the steps, as markdown."""
+    lines = ["| | step 0 only | 21 steps | the user's own horizon |", "|---|---|---|---|"]
+    ways: tuple[Callable[[Case], Answer], ...] = (lambda c: ours(c, 0), lambda c: ours(c, 21), ours)
+    rows = [figures(cases, way) for way in ways]
+    lines += [f"| {name} | {' | '.join(row[name] for row in rows)} |" for name in rows[0] if name != "cause right"]
+    same = [
+        wilson(sum((way(c).verdict in GRADIENT) == (ours(c).verdict in GRADIENT) for _, _, c in cases), len(cases))
+        for way in ways
+    ]
+    return "\n".join([*lines, f"| agrees with the end | {' | '.join(same)} |"])
 
 
 def theirs(rule: str) -> Callable[[Case], Answer]:
@@ -236,7 +273,7 @@ def main() -> None:
     pages = []
     for half in halves:
         part = [found for found in cases if found[0] == half]
-        pages.append(f"{half} half, {len(part)} cases\n\n{table(part)}")
+        pages.append(f"{half} half, {len(part)} cases\n\n{table(part)}\n\n{horizons(part)}")
         print(f"\n{pages[-1]}")
     print(f"\n{len(todo)} cases measured in {time.perf_counter() - begun:.0f} s")
     if options.markdown:

@@ -7,7 +7,10 @@ from fadeout.rules.persistence import all_along, probes
 
 
 def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
-    """Heads with few live rows and little entropy: never judged by |dW_Q|, which grows.  Source: arXiv:2303.06296 and trials."""
+    """Heads with few live rows and little entropy; never judged by |dW_Q|, which grows.
+
+    Source: arXiv:2303.06296 and trials.
+    """
     every = [_saturated(probe, limits) for probe in probes(reading)]
     if not every[-1] or not all_along([bool(paths) for paths in every]):
         return None

@@ -43,7 +43,10 @@ def noisy(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def dormant(reading: Reading, limits: Limits) -> Finding | None:
-    """FO218: units fall asleep and the features lose rank while training goes on.  Source: arXiv:2302.12902 and trials."""
+    """FO218: units fall asleep and the features lose rank while training goes on.
+
+    Source: arXiv:2302.12902 and trials.
+    """
     rows = [probe for probe in probes(reading) if probe.dormant >= 0]
     if len(rows) < 3:
         return None
