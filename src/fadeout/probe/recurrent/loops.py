@@ -220,7 +220,7 @@ def loop_profiles(
             continue
         seeds = _own([uses.gradient.get(place) for place in range(len(steps[-1]))], steps[-1])
         profile = _backward(steps, seeds, uses.path, again.detached[key])
-        if key in again.cells and profile.cut is None:
+        if key in again.cells:
             profile = _with_twin(profile, again.cells[key], again.arguments[key], steps, seeds)
         found.append(profile)
     return found
@@ -299,6 +299,8 @@ def _with_twin(
 ) -> TimeProfile:
     """The profile with what torch's fused layer of the same weights says; unchanged if the loop is no plain chain."""
     assert isinstance(cell, _CELLS)
+    start = profile.cut.step if profile.cut is not None else 0  # what lies before a cut is another sequence
+    arguments, steps = arguments[start:], steps[start:]
     states = [a[1] if len(a) > 1 else None for a in arguments]
     for state, step in zip(states[1:], steps[:-1], strict=True):
         given = list(tensors(state))
@@ -313,7 +315,17 @@ def _with_twin(
     except (FadeoutError, ValueError, TypeError):  # not finite somewhere along time: the trace alone speaks
         return profile
     exact = as_record(walked, "", None, step_spectra(layer, x, hx))
-    return replace(exact, path=profile.path, source=profile.source)
+    return replace(
+        exact,
+        path=profile.path,
+        source=profile.source,
+        steps=profile.steps,
+        horizon=profile.horizon if start else exact.horizon,
+        log_gain=exact.log_gain + (-math.inf,) * start,
+        paths=tuple((name, shares + (math.nan,) * start) for name, shares in exact.paths),
+        early=exact.early if not start else math.nan,
+        cut=profile.cut,
+    )
 
 
 def _as_layer(cell: Any, inputs: list[Tensor], state: Any) -> tuple[nn.RNNBase, Tensor, State | None]:
