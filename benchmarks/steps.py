@@ -115,7 +115,7 @@ def rules() -> None:
     ).reading  # fmt: skip
     course = Course(
         steps=300, losses=(1.0,) * 300, probes=(reading,) * 10, learned=(0.0,) * 10, constant=1.1, updates=(),
-        growth=1.0, broken=None, backwards=1, ignores_targets=False, clipped=0.0, skipped=0.0,
+        growth=1.0, broken=None, backwards=1, ignores_targets=False, clipped=0.0,
     )  # fmt: skip
     one = fastest(lambda: diagnose(reading), 7)
     ten = fastest(lambda: diagnose(replace(reading, course=course)), 7)

@@ -211,6 +211,7 @@ def figures(cases: Iterable[Drawn], answer: Callable[[Case], Answer]) -> dict[st
         "cause right": wilson(sum(a.causes[0] in c.causes for c, a in caused), len(caused)),
         "false, healthy as they are": false([(c, a) for c, a in healthy if c.fault is None]),
         "false, harmless perturbations": false([(c, a) for c, a in healthy if c.fault is not None]),
+        "could not be examined": wilson(sum(a.verdict == "error" for _, a in said), len(said)),
         "false, fails elsewhere": false([(c, a) for c, a in said if c.group == "elsewhere"]),
     }
 

@@ -27,17 +27,23 @@ from fadeout.records import Cause, Evidence, Finding, Kind
 
 CONFIRMED = 2 / 3  # of the decades lost that a counterfactual brings back
 REFUTED = 1 / 3
+BLOWN_UP = 3.0  # decades: a copy that explodes proves nothing
 _CURVES = frozenset("sigmoid sigmoid_ tanh tanh_ hardsigmoid hardtanh softsign logsigmoid softplus".split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What a counterfactual runs on: the user's network and one closure of it."""
+    """What a counterfactual runs on: the user's network and one closure of it.
+
+    Attributes:
+        trunk: Paths of the weight layers whose account is in question.
+    """
 
     model: nn.Module
     closure: Closure
     within: str | None
     autocast: torch.dtype | bool | None
+    trunk: frozenset[str] = frozenset()
 
 
 def confirm(finding: Finding, bench: Bench, *, activations: frozenset[str]) -> Finding:
@@ -95,15 +101,21 @@ def reinitialised(bench: Bench, *, gain: float, swap: bool = False) -> float:
     except Exception:  # user code: __deepcopy__ can raise anything
         return math.nan
     draw = torch.Generator().manual_seed(0)
+    drawn = set()
     with torch.no_grad():
-        for module in model.modules():
+        for path, module in model.named_modules():
             weight = getattr(module, "weight", None)
-            if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)) and isinstance(weight, Tensor):
-                fan_in = weight[0].numel()
+            plain = isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)) and isinstance(weight, nn.Parameter)
+            if plain and isinstance(weight, Tensor) and "weight" in module._parameters:
+                turned = isinstance(module, nn.modules.conv._ConvTransposeNd)
+                fan_in = (weight[:, 0] if turned else weight[0]).numel()
+                drawn.add(path)
                 noise = torch.randn(weight.shape, generator=draw) * (gain / math.sqrt(max(1, fan_in)))
                 weight.copy_(noise.to(weight))
                 if module.bias is not None:
                     module.bias.zero_()
+    if not bench.trunk <= drawn:  # weights that a copy can't draw anew prove nothing
+        return math.nan
     if not swap:
         return _decades(model, bench, None)
     run = bench.closure.run
@@ -119,8 +131,10 @@ class _Rectified(TorchFunctionMode):
     """ReLU instead of every curve, module or function, while a copy runs."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _CURVES:
-            return functional.relu(args[0])
+        name = getattr(func, "__name__", "")
+        if name in _CURVES:
+            given = args[0] if args else (kwargs or {})["input"]
+            return torch.relu_(given) if name.endswith("_") else functional.relu(given)
         return func(*args, **(kwargs or {}))
 
 
@@ -137,9 +151,9 @@ def _decades(model: nn.Module, bench: Bench, observer: Observer | None) -> float
 
 def _recovered(finding: Finding, left: float) -> float:
     """Part of the lost decades that came back, 0 to 1."""
-    if math.isnan(left) or not finding.decades < 0:
+    if math.isnan(left) or not finding.decades < 0 or left > BLOWN_UP:
         return math.nan
-    return 1.0 - max(-1.0, left / finding.decades) if left < 0 else 1.0
+    return 1.0 - left / finding.decades if left < 0 else 1.0
 
 
 def _judged(finding: Finding, left: float, name: str, *, confirms: bool) -> Finding:

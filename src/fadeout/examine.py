@@ -1,20 +1,23 @@
 """examine: measure one network on one batch and say whether and where its gradient fades."""
 
+import copy
+import math
 import platform
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from fadeout.counterfactual import Bench, confirm
 from fadeout.forecast import predict_from
 from fadeout.probe.course import take_course
 from fadeout.probe.reading import take_reading
-from fadeout.records import Environment, Exam
+from fadeout.probe.subject import unwrapped
+from fadeout.records import Course, Environment, Exam, Training
 from fadeout.rules import diagnose, progress, sentence, verdict
 from fadeout.version import VERSION
 
@@ -94,7 +97,11 @@ def examine(
         )
     reading, sketch, seen, notes = taken.reading, taken.sketch, taken.seen, taken.notes
     assert sketch is not None
-    bench = Bench(model=_bare(model), closure=seen.closure, within=within, autocast=autocast)
+    subject = unwrapped(model)[0]
+    if reading.course is not None:  # a closure of the training step may hold optimizers of the model's own
+        subject = copy.deepcopy(subject)
+    trunk = frozenset(w.path for w in reading.ledger.weights if w.trunk)
+    bench = Bench(model=subject, closure=seen.closure, within=within, autocast=autocast, trunk=trunk)
     activations = frozenset(layer.activation for layer in reading.layers if layer.activation)
     findings = tuple(
         confirm(found, bench, activations=activations) if found.level == "alarm" else found
@@ -123,9 +130,9 @@ def examine(
             dtype=str(parameter.dtype).removeprefix("torch."),
             seed=torch.initial_seed(),
             seconds=time.perf_counter() - begun,
-            batches=1,
+            batches=reading.course.batches if reading.course is not None else 1,
             samples=seen.closure.samples,
-            spread=float("nan"),
+            spread=_spread(reading.course),
             optimizer=_optimizer_words(optimizer),
             model=type(seen.subject.model).__name__,
             loss=reading.loss,
@@ -134,14 +141,28 @@ def examine(
         time=reading.time,
         tokens=reading.tokens,
         streams=reading.streams,
+        course=_training(reading.course),
     )
 
 
-def _bare(model: nn.Module) -> nn.Module:
-    """The user's network without wrappers; the account's own subject may be a trained copy by now."""
-    while isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-        model = inner
-    return model.module if isinstance(model, (DistributedDataParallel, nn.DataParallel)) else model
+def _spread(course: Course | None) -> float:
+    """Standard deviation of the first few batches' losses; nan for one."""
+    losses = [v for v in course.losses[:8] if math.isfinite(v)] if course is not None else []
+    return statistics.stdev(losses) if len(losses) > 1 else math.nan
+
+
+def _training(course: Course | None) -> Training | None:
+    """What the exam keeps of a course."""
+    if course is None:
+        return None
+    return Training(
+        steps=course.steps,
+        losses=course.losses,
+        probes=tuple(probe.step for probe in course.probes),
+        learned=course.learned,
+        constant=course.constant,
+        broken=course.broken,
+    )
 
 
 def _optimizer_words(optimizer: Optimizer | None) -> str:

@@ -22,7 +22,7 @@ def explain(code: str = "") -> str:
     Raises:
         FadeoutError: If there is no such finding.
     """
-    folder = _PACKAGED if _PACKAGED.is_dir() else _IN_TREE
+    folder = _PACKAGED if (_PACKAGED / "index.md").is_file() else _IN_TREE
     name = code.strip().upper() if code.strip() else "index"
     page = folder / f"{name}.md"
     if not re.fullmatch(r"\w+", name) or not page.is_file():

@@ -1,6 +1,9 @@
 """Capture: the scalar that a user's training step sends backward, caught before it goes."""
 
+import copy
+import functools
 import inspect
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +16,9 @@ from fadeout.errors import FadeoutError
 _MODEL = ("model", "net", "network", "module", "m")
 _BATCH = ("batch", "data", "b", "inputs", "xy", "sample")
 _OPTIMIZER = ("optimizer", "optimizers", "optim", "opt", "o")
+
+
+_STATEFUL = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)
 
 
 class Caught(BaseException):
@@ -59,6 +65,60 @@ def bound(train_step: Callable[..., Any], *, verb: str) -> Callable[[nn.Module, 
         return train_step(*plain, **named)
 
     return run
+
+
+def isolated(train_step: Callable[..., Any], memo: dict[int, Any]) -> Callable[..., Any]:
+    """The same function on copies of the modules, optimizers and schedulers that it closes over.
+
+    Copied are those in its closure, its own object, a partial's arguments, and the globals it names;
+    what functions called by it reach is not.
+
+    Args:
+        memo: Of the deepcopy that made the model's and optimizer's copies: what they share stays shared.
+    """
+    if isinstance(train_step, functools.partial):
+        return functools.partial(
+            isolated(train_step.func, memo),
+            *(_copied(a, memo) for a in train_step.args),
+            **{name: _copied(a, memo) for name, a in train_step.keywords.items()},
+        )
+    if isinstance(train_step, types.MethodType):
+        return types.MethodType(train_step.__func__, copy.deepcopy(train_step.__self__, memo))
+    if not isinstance(train_step, types.FunctionType):
+        return train_step
+    cells = tuple(_new_cell(cell, memo) for cell in train_step.__closure__ or ())
+    world = train_step.__globals__
+    named = {name: world[name] for name in train_step.__code__.co_names if name in world}
+    stateful = {name: _copied(value, memo) for name, value in named.items() if isinstance(value, _STATEFUL)}
+    twin = types.FunctionType(
+        train_step.__code__,
+        {**world, **stateful} if stateful else world,
+        train_step.__name__,
+        train_step.__defaults__,
+        cells or None,
+    )
+    twin.__kwdefaults__ = train_step.__kwdefaults__
+    return twin
+
+
+def _new_cell(cell: types.CellType, memo: dict[int, Any]) -> types.CellType:
+    try:
+        value = cell.cell_contents
+    except ValueError:  # not yet filled
+        return cell
+    new = _copied(value, memo)
+    return cell if new is value else types.CellType(new)
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy of what training changes; anything else as it is."""
+    if isinstance(value, _STATEFUL):
+        return copy.deepcopy(value, memo)
+    if type(value) in (list, tuple, dict):
+        inner = value.values() if isinstance(value, dict) else value
+        if any(isinstance(item, _STATEFUL) for item in inner):
+            return copy.deepcopy(value, memo)
+    return value
 
 
 @contextmanager

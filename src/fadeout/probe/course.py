@@ -2,10 +2,9 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch.optim import Optimizer
 
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.probe.batch import closure, tensors
-from fadeout.probe.capture import bound, caught, which_backward
+from fadeout.probe.batches import Rows, Stream
+from fadeout.probe.capture import bound, caught, isolated, which_backward
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import readable_path
 from fadeout.probe.noise import neighbours_agree, signal_to_noise
@@ -22,6 +22,7 @@ from fadeout.probe.norms import norm, read
 from fadeout.probe.passes import autocast_of
 from fadeout.probe.progress import Standard, fall, output_of_closure, standard
 from fadeout.probe.reading import How, Taken, take_reading
+from fadeout.probe.subject import unwrapped
 from fadeout.records import Course
 
 FIRST = (0, 3, 6, 11, 21)  # steps after which probes are taken; from there on GROWTH times further
@@ -34,11 +35,18 @@ HOPELESS = 3  # losses in a row that are not finite
 
 
 def schedule(steps: int) -> tuple[int, ...]:
-    """Steps after which probes are taken: 0, 3, 6, 11, 21, 39, ... and the last."""
+    """Steps after which probes are taken: 0, 3, 6, 11, 21, 40, ... and the last."""
     found = [n for n in FIRST if n < steps]
     while found[-1] >= FIRST[-1] and found[-1] * GROWTH * 1.3 < steps:
         found.append(round(found[-1] * GROWTH))
     return (*found, steps)
+
+
+def _late(batch: Any, steps: int) -> int:
+    """Rows of a probe after FIRST[-1]: all of these together read LATER of what the steps read."""
+    size = max((len(t) for t in tensors(batch) if t.dim()), default=1)
+    late = [n for n in schedule(steps) if n > FIRST[-1]]
+    return max(FEWEST, min(ROWS, int(LATER * steps * size / len(late)))) if late else ROWS
 
 
 @dataclass(slots=True)
@@ -86,21 +94,25 @@ def take_course(
         ModelError: If the model raises on the way.
     """
     _check(model, batches, optimizer, train_step, steps, verb)
-    stream = _Stream(batches, verb)
     options: dict[str, Any] = {"within": within, "autocast": autocast, "verb": verb}
-    with Guard([]):  # the random state is the user's
+    with Guard([]) as kept:  # the random state is the user's
+        for generator in _generators(batches):
+            kept.before_draw(generator)
+        stream = Stream(batches, verb)
+        start = torch.get_rng_state()
         twin = _copy(model, optimizer, train_step, loss, autocast, verb)
         notes: list[str] = list(stream.notes)
-        own_loss = loss is not None or train_step is None or _carries_loss(stream.first)
+        own_loss = loss is not None or train_step is None
         if not own_loss:
             spare = copy.deepcopy((twin.model, twin.optimizer))
             with Guard([]):
                 twin.which, twin.backwards = which_backward(lambda: twin.step(spare[0], stream.first, spare[1]))
-        rows = _Rows(stream.gathered(), steps)
+        rows = Rows(stream.gathered(), early=ROWS, late=_late(stream.first, steps))
 
         def probe(n: int, how: How) -> Taken:
             batch = rows.at(n)
-            with _without_dropout(twin.model):
+            with Guard([]), _without_dropout(twin.model):
+                torch.set_rng_state(start)  # what still draws, draws the same in every probe
                 if own_loss:
                     held = _one(twin.optimizer, twin.model)
                     around = reach if how == "start" else 0
@@ -119,16 +131,26 @@ def take_course(
                     **options,
                 )
 
-        first = probe(0, "start")
-        noise = signal_to_noise(twin.model, stream.gathered(), loss, verb=verb) if own_loss else math.nan
-        alike = neighbours_agree(twin.model, rows.at(0), loss) if own_loss else math.nan
-        judged = _judge(twin.model, rows.at(0), loss if own_loss else None, verb)
+        try:
+            first = probe(0, "start")
+        except ModelError:
+            if rows.alone or rows.at(0) is stream.first:
+                raise
+            rows.alone = True  # the model wants its own batch: a graph, a fixed size
+            first = probe(0, "start")
+        with _without_dropout(twin.model), _cast(twin.model, autocast):
+            noise = signal_to_noise(twin.model, stream.gathered(), loss, verb=verb) if own_loss else math.nan
+            alike = neighbours_agree(twin.model, rows.at(0), loss) if own_loss else math.nan
+        judged = _judge(twin.model, rows.at(0), loss, autocast, verb) if own_loss else _unjudged()
         sizes = _sizes(twin.model)
+        initial = {name: p.detach().clone() for name, p in twin.model.named_parameters()}
         probes, learned, broken = [replace(first.reading, course=None)], [judged.at(first.reading.loss)], None
         goals = schedule(steps)
         for n in range(1, steps + 1):
             _train(twin, stream.at(n - 1), n, verb)
             broken = _broken(twin, n) if broken is None else broken
+            if broken is None and n in goals and not _sound(twin.model):
+                broken = n
             hopeless = broken is not None and (n - broken >= HOPELESS - 1 or not _sound(twin.model))
             if (n in goals or hopeless) and _sound(twin.model):
                 row = replace(probe(n, "brief").reading, step=n)
@@ -152,7 +174,8 @@ def take_course(
             signal_to_noise=noise,
             neighbours=alike,
             one_class=_one_class(stream.gathered()),
-            skipped=1 - sum(twin.moved) / len(twin.moved) if twin.moved else math.nan,
+            batches=stream.count,
+            unmoved=not _moved(twin.model, initial),
         )
     return replace(first, reading=replace(first.reading, course=course), notes=[*first.notes, *notes])
 
@@ -175,118 +198,6 @@ def _check(
         )
 
 
-class _Stream:
-    """Batches by number: cycled, read again, or kept, as their source allows."""
-
-    def __init__(self, batches: Any, verb: str) -> None:
-        self.notes: list[str] = []
-        if isinstance(batches, tuple) and len(batches) == 2 and all(isinstance(b, Tensor) for b in batches):
-            batches = [batches]
-            self.notes.append("steps=: one batch was given, not an iterable of batches; every step trains on it")
-        elif isinstance(batches, dict):
-            batches = [batches]
-        elif isinstance(batches, Tensor) or not isinstance(batches, Iterable):
-            raise TypeError(
-                f"{verb}: with steps= the second argument is an iterable of batches, got {type(batches).__name__}; "
-                "pass a DataLoader or a list"
-            )
-        self.verb = verb
-        self.source = batches
-        self.keep: list[Any] | None = None if isinstance(batches, Sequence) else []
-        self.again = iter(batches) is not batches
-        self.running: Iterator[Any] = iter(())
-        self.taken = 0
-        found = list(islice(iter(batches), GATHERED)) if self.again else []
-        if not self.again:
-            self.running = iter(batches)
-            found = list(islice(self.running, GATHERED))
-            self.keep = list(found)
-        if not found:
-            raise ValueError(f"{verb}: batches is empty; pass at least one batch")
-        self.start = found
-        self.first = found[0]
-
-    def gathered(self) -> list[Any]:
-        """The first few batches."""
-        return self.start
-
-    def at(self, n: int) -> Any:
-        """Batch number n; numbers rise by one from call to call."""
-        if isinstance(self.source, Sequence):
-            return self.source[n % len(self.source)]
-        if self.again:
-            found = next(self.running, None)
-            if found is None:
-                self.running = iter(self.source)
-                found = next(self.running)
-            return found
-        assert self.keep is not None
-        if n >= len(self.keep):
-            fresh = next(self.running, None)
-            if fresh is None:
-                return self.keep[n % len(self.keep)]
-            self.keep.append(fresh)
-        return self.keep[n]
-
-
-class _Rows:
-    """The same rows at every probe, fewer at the later ones of a short course."""
-
-    def __init__(self, batches: list[Any], steps: int) -> None:
-        self.batches = batches
-        size = max((len(t) for t in tensors(batches[0]) if t.dim()), default=1)
-        late = [n for n in schedule(steps) if n > FIRST[-1]]
-        self.early = ROWS
-        self.late = max(FEWEST, min(ROWS, int(LATER * steps * size / len(late)))) if late else ROWS
-        self._made: dict[int, Any] = {}
-
-    def at(self, n: int) -> Any:
-        rows = self.early if n <= FIRST[-1] else self.late
-        if rows not in self._made:
-            self._made[rows] = _gather(self.batches, rows)
-        return self._made[rows]
-
-
-def _gather(batches: list[Any], rows: int) -> Any:
-    """One batch of rows from several; the first batch alone where they can't be put together."""
-    per = -(-rows // len(batches))
-    try:
-        return _joined(batches, per, rows)
-    except (ValueError, TypeError, RuntimeError):
-        return batches[0]
-
-
-def _joined(parts: list[Any], per: int, rows: int) -> Any:
-    first = parts[0]
-    sizes = [{len(t) for t in tensors(part) if t.dim()} for part in parts]
-    if any(len(size) != 1 for size in sizes):
-        raise ValueError("tensors of one batch differ in rows")
-    return _join(parts, per, rows) if not isinstance(first, Tensor) else _join([*parts], per, rows)
-
-
-def _join(parts: list[Any], per: int, rows: int) -> Any:
-    first = parts[0]
-    if isinstance(first, Tensor):
-        if not first.dim():
-            return first
-        if any(p.shape[1:] != first.shape[1:] or p.dtype != first.dtype for p in parts):
-            raise ValueError("batches differ in shape")
-        return torch.cat([p[:per] for p in parts])[:rows]
-    if isinstance(first, dict):
-        return {key: _join([p[key] for p in parts], per, rows) for key in first}
-    if type(first) in (tuple, list):
-        return type(first)(_join([p[i] for p in parts], per, rows) for i in range(len(first)))
-    if hasattr(first, "items") and hasattr(first, "keys"):  # BatchEncoding and its like
-        return {key: _join([p[key] for p in parts], per, rows) for key in first.keys()}  # noqa: SIM118
-    if any(tensors(first)):
-        raise TypeError("an unknown container of tensors")
-    return first
-
-
-def _carries_loss(batch: Any) -> bool:
-    return isinstance(batch, dict) and "labels" in batch
-
-
 def _one_class(batches: list[Any]) -> bool:
     """Batches of one class each, though there are several classes."""
     found = [b[1] for b in batches if isinstance(b, (tuple, list)) and len(b) == 2 and isinstance(b[1], Tensor)]
@@ -305,29 +216,24 @@ def _copy(
     autocast: torch.dtype | bool | None,
     verb: str,
 ) -> _Twin:
-    inner = model
-    while isinstance(getattr(inner, "_orig_mod", None), nn.Module):
-        inner = inner._orig_mod  # type: ignore[assignment]
-    if type(inner).__name__ in ("DistributedDataParallel", "DataParallel"):
-        inner = inner.module  # type: ignore[assignment]
+    inner = unwrapped(model)[0]
+    memo: dict[int, Any] = {}
+    if train_step is not None:
+        bound(train_step, verb=verb)  # which says what is wrong with it
     try:
-        twin, own = copy.deepcopy((inner, optimizer))
+        twin, own = copy.deepcopy((inner, optimizer), memo)
+        if train_step is not None:
+            return _Twin(twin, own, bound(isolated(train_step, memo), verb=verb))
     except Exception as error:  # user code: __deepcopy__ can raise anything
         raise FadeoutError(
             f"{verb}: steps= trains a copy, and {type(inner).__name__} can't be copied "
             f"({type(error).__name__}: {error}); leave out steps= for one step on the model itself"
         ) from error
-    if train_step is not None:
-        return _Twin(twin, own, bound(train_step, verb=verb))
 
     def step(m: nn.Module, batch: Any, o: Optimizer) -> Tensor:
         o.zero_grad()
-        call = closure(m, batch, loss=loss, step=None, verb=verb)
-        if autocast:
-            with autocast_of(m, autocast):
-                value = call.run(m)
-        else:
-            value = call.run(m)
+        with _cast(m, autocast):
+            value = closure(m, batch, loss=loss, step=None, verb=verb).run(m)
         value.backward()  # type: ignore[no-untyped-call]
         o.step()
         return value.detach()
@@ -345,7 +251,7 @@ def _one(optimizer: Any, model: nn.Module) -> Optimizer | None:
 
 def _train(twin: _Twin, batch: Any, n: int, verb: str) -> None:
     """One step of the user's, with its numbers."""
-    watch = n <= FIRST[1]
+    watch = sum(twin.moved) < FIRST[1] and n <= FIRST[-1]  # the first three steps that change something
     before = {name: p.detach().clone() for name, p in twin.model.named_parameters()} if watch else {}
     try:
         with _clipping(twin.clipped):
@@ -374,6 +280,28 @@ def _number(value: Any) -> float:
     if isinstance(value, Tensor):
         return float(value.detach()) if value.numel() == 1 else math.nan
     return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _moved(model: nn.Module, initial: dict[str, Tensor]) -> bool:
+    """Whether any parameter differs from what it was at the start."""
+    pairs = [(p.detach(), initial[name]) for name, p in model.named_parameters() if name in initial]
+    return any(a.shape != b.shape or not torch.equal(a, b) for a, b in pairs)
+
+
+def _generators(batches: Any) -> list[torch.Generator]:
+    """Random generators of a loader's own."""
+    owners = (batches, getattr(batches, "sampler", None), getattr(batches, "batch_sampler", None))
+    found = [getattr(owner, "generator", None) for owner in owners]
+    return [g for g in found if isinstance(g, torch.Generator)]
+
+
+@contextmanager
+def _cast(model: nn.Module, autocast: torch.dtype | bool | None) -> Iterator[None]:
+    if not autocast:
+        yield
+        return
+    with autocast_of(model, autocast):
+        yield
 
 
 def _measure_update(twin: _Twin, before: dict[str, Tensor]) -> None:
@@ -463,17 +391,25 @@ class _Judged:
         return self.standard.judge(*self.output())
 
 
-def _judge(model: nn.Module, batch: Any, loss: Callable[..., Tensor] | None, verb: str) -> _Judged:
-    if batch is None or (loss is None and not isinstance(batch, dict)):
-        none = Standard(constant=math.nan, ignores_targets=False, judge=lambda output, value: math.nan)
-        return _Judged(none, lambda: (None, math.nan))
+def _unjudged() -> _Judged:
+    none = Standard(constant=math.nan, ignores_targets=False, judge=lambda output, value: math.nan)
+    return _Judged(none, lambda: (None, math.nan))
+
+
+def _judge(
+    model: nn.Module,
+    batch: Any,
+    loss: Callable[..., Tensor] | None,
+    autocast: torch.dtype | bool | None,
+    verb: str,
+) -> _Judged:
     call = closure(model, batch, loss=loss, step=None, verb=verb)
 
     @torch.no_grad()
     def output() -> tuple[Any, float]:
-        with Guard(model.modules()), _without_dropout(model):
+        with Guard(model.modules()), _without_dropout(model), _cast(model, autocast):
             return output_of_closure(model, call)
 
-    with Guard(model.modules()), _without_dropout(model):
+    with Guard(model.modules()), _without_dropout(model), _cast(model, autocast):
         found = standard(model, batch, loss, call)
     return _Judged(found, output)

@@ -13,6 +13,7 @@ from fadeout.probe.names import Names
 from fadeout.probe.norms import read
 from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher
+from fadeout.probe.units import unit_axis
 
 DORMANT = 0.025  # of the layer's mean response; Sokar et al. 2023, arXiv:2302.12902
 ROWS, WIDTH = 256, 512  # of the features whose rank is taken
@@ -40,7 +41,7 @@ class Dormancy(Observer):
         if node is None or out.dim() < 2 or out.layout != torch.strided or not kinds.is_elementwise_slope(node.name()):
             return
         h = out.detach()
-        unit = 1 if h.dim() >= 4 else h.dim() - 1
+        unit = unit_axis(node, h.dim())
         response = h.abs().float().mean([d for d in range(h.dim()) if d != unit])
         self._shares.append(((response <= DORMANT * response.mean()).double().mean(), response.numel()))
         self._features = h[:ROWS].flatten(1)[:, :WIDTH] if len(h) > 1 else self._features

@@ -50,7 +50,7 @@ def _reads_data(getter: Any) -> bool:
 
 
 def _in_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """All arguments in the order of the module's own signature; of torch's recurrent layers input and hx."""
+    """All arguments, those given by name last; of torch's recurrent layers input and hx in their order."""
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
         return (*args, *(kwargs[name] for name in ("input", "hx")[len(args) :] if name in kwargs))
     return (*args, *kwargs.values())

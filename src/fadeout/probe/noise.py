@@ -57,7 +57,9 @@ def neighbours_agree(model: nn.Module, batch: Any, loss: Callable[..., Tensor] |
     if loss is None or not isinstance(batch, (tuple, list)) or len(batch) != 2:
         return math.nan
     x, y = batch
-    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or len(x) != len(y):
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or not (x.dim() and y.dim()):
+        return math.nan
+    if len(x) != len(y):
         return math.nan
     x, y = x[:ROWS], y[:ROWS]
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)

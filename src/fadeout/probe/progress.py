@@ -33,7 +33,7 @@ def standard(model: nn.Module, batch: Any, loss: Callable[..., Tensor] | None, r
     """The standard for one set of rows; the model runs once, in the mode it is in."""
     nothing = Standard(constant=math.nan, ignores_targets=False, judge=lambda output, value: math.nan)
     try:
-        if isinstance(batch, Mapping):
+        if isinstance(batch, Mapping) and loss is None:
             return _own_labels(batch) or nothing
         if loss is None or not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             return nothing

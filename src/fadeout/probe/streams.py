@@ -117,10 +117,23 @@ def _einsum(args: tuple[Any, ...], out: Tensor) -> Any:
     return None
 
 
+def _attends(node: Node | None) -> bool:
+    """Whether a matrix is a softmax of something, dropped out or not: attention over a few positions."""
+    for _ in range(3):
+        if node is None:
+            return False
+        if "Softmax" in node.name():
+            return True
+        node = next((n for n, _ in node.next_functions if n is not None), None)
+    return False
+
+
 def _fits(matrix: Any, streams: Any, out: Tensor) -> bool:
     if not isinstance(matrix, Tensor) or not isinstance(streams, Tensor):
         return False
     if matrix.dim() < 2 or streams.dim() < 3 or out.shape != streams.shape:
+        return False
+    if _attends(matrix.grad_fn):
         return False
     n = matrix.shape[-1]
     return 2 <= n <= WIDEST and matrix.shape[-2] == n == streams.shape[-2] and streams.shape[-1] > n

@@ -59,19 +59,7 @@ def subject(
             f"{verb}: the model must be a torch.nn.Module, got {type(model).__name__}; "
             "pass the network itself, not a class or its output"
         )
-    notes: list[str] = []
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if isinstance(inner, nn.Module):
-            notes.append("torch.compile: examined the original module, eagerly")
-        elif type(model).__name__ in ("DistributedDataParallel", "DataParallel") and isinstance(
-            getattr(model, "module", None), nn.Module
-        ):
-            inner = model.module
-            notes.append(f"{type(model).__name__}: examined the module inside")
-        else:
-            break
-        model = inner
+    model, notes = unwrapped(model)
     lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
     if lazy:
         model = copy.deepcopy(model)
@@ -109,6 +97,24 @@ def subject(
     if not about.parameters:
         raise FadeoutError(f"{verb}: nothing under {within!r} requires a gradient; everything there is frozen")
     return about
+
+
+def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    """The module inside compiled, DDP and DataParallel wrappers, and what was taken off."""
+    notes: list[str] = []
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(inner, nn.Module):
+            notes.append("torch.compile: examined the original module, eagerly")
+        elif type(model).__name__ in ("DistributedDataParallel", "DataParallel") and isinstance(
+            getattr(model, "module", None), nn.Module
+        ):
+            inner = model.module
+            notes.append(f"{type(model).__name__}: examined the module inside")
+        else:
+            return model, notes
+        assert isinstance(inner, nn.Module)
+        model = inner
 
 
 def _initialise(

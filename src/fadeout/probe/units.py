@@ -173,7 +173,7 @@ class Units(Observer):
                 continue
             magnitude = slope.abs()
             supremum = kinds.slope_supremum(graph.names[i])
-            units, count = _units(magnitude)
+            units, count = _units(magnitude, unit_axis(node, magnitude.dim()))
             flat = magnitude.reshape(-1)
             part = flat[:: -(-flat.numel() // WIDE)].float()
             top = units.max().float() if supremum is None else torch.full((), supremum, device=flat.device)
@@ -288,11 +288,24 @@ def _cosine(stream: Tensor, out: Tensor) -> Tensor:
     return torch.cosine_similarity(stream[:rows].detach().float(), out[:rows].detach().float(), dim=dim).mean()
 
 
-def _units(magnitude: Tensor) -> tuple[Tensor, int]:
+def unit_axis(node: Node | None, dims: int) -> int:
+    """The axis of an activation's units: channels of images, and behind a convolution; else the last."""
+    if dims == 3:
+        for _ in range(5):  # through a norm, a bias, a view
+            node = next((n for n, _ in node.next_functions if n is not None), None) if node is not None else None
+            if node is None:
+                break
+            if kinds.base_name(node.name()) == "Convolution":
+                return 1
+            if kinds.is_matrix(node.name()):
+                break
+    return 1 if dims >= 4 else dims - 1
+
+
+def _units(magnitude: Tensor, unit: int) -> tuple[Tensor, int]:
     """Largest |slope| of each unit over all rows, and how many rows there are."""
     if magnitude.dim() < 2:
         return magnitude, 1
-    unit = 1 if magnitude.dim() >= 4 else magnitude.dim() - 1
     rest = [d for d in range(magnitude.dim()) if d != unit]
     return magnitude.amax(dim=rest), magnitude.numel() // magnitude.shape[unit]
 

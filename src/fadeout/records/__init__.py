@@ -6,7 +6,7 @@ loss towards the data where they hold operations, and from the data towards the 
 they hold layers.
 """
 
-from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, Reading, Signal
+from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, Reading, Signal, Training
 from fadeout.records.finding import Cause, Evidence, Finding, WontHelp
 from fadeout.records.forecast import Forecast, ForecastLayer, Surprise
 from fadeout.records.layer import EffectiveDepth, Layer, NotFinite, Origin, Profile, Underflow
@@ -62,6 +62,7 @@ __all__ = [
     "Surprise",
     "TimeProfile",
     "TokenProfile",
+    "Training",
     "Trunk",
     "Unaccounted",
     "Underflow",

@@ -122,19 +122,21 @@ class Course:
         steps: Optimizer steps done; fewer than asked for where training stopped being finite.
         losses: Loss of every step's own batch.
         probes: Readings on the same rows after growing numbers of steps; the first is step 0's.
-        learned: For each probe, how far the loss is from that of the best constant output
-            (0) to nothing (1); nan where no constant can be judged.
+        learned: For each probe, 0 for the best constant output to 1 for nothing left: by loss,
+            explained variance or accuracy, whichever is largest; by the fall of the loss where no
+            constant can be judged.
         constant: Loss of the best constant output on the probes' rows; nan where unknown.
         updates: Largest relative change of each layer's weights in the first three steps.
         growth: Norm of all parameters at the end over the start.
-        broken: Step at which the loss or a parameter stopped being finite; None if never.
+        broken: Step at which a loss, or at a probe a parameter, was found not finite; None if never.
         backwards: Backward passes a step: more than one where losses alternate.
         ignores_targets: The loss does not change when the answers are permuted.
         clipped: Share of the steps whose gradient was clipped; nan where nothing clips.
         signal_to_noise: |mean| over deviation of the gradient between batches, at step 0.
         neighbours: Cosine between the input gradients of neighbouring inputs, at step 0.
         one_class: Every batch holds one class only, though there are several.
-        skipped: Share of the steps that changed no parameter at all.
+        batches: Different batches that the steps read.
+        unmoved: No parameter differs from what it was at the start.
     """
 
     steps: int
@@ -148,10 +150,31 @@ class Course:
     backwards: int
     ignores_targets: bool
     clipped: float
-    skipped: float
+    batches: int = 0
+    unmoved: bool = False
     one_class: bool = False
     signal_to_noise: float = float("nan")
     neighbours: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What an exam keeps of the steps it did on a copy.
+
+    Attributes:
+        losses: Of every step's own batch.
+        probes: Steps after which a probe was taken.
+        learned: Progress at each probe: 0 like the best constant output, 1 nothing left; nan unknown.
+        constant: Loss of the best constant output; nan where none can be judged.
+        broken: Step at which a loss or parameter was found not finite; None if never.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
+    probes: tuple[int, ...]
+    learned: tuple[float, ...]
+    constant: float
+    broken: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +221,7 @@ class Exam:
     time: tuple[TimeProfile, ...] = ()
     tokens: tuple[TokenProfile, ...] = ()
     streams: Streams | None = None
+    course: Training | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract, schema `fadeout.exam/1`: plain dicts, lists, strings and numbers."""

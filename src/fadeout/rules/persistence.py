@@ -68,7 +68,7 @@ def progress(reading: Reading, *, severe: bool, limits: Limits) -> Progress:
 
 
 def smoothed(losses: Sequence[float], *, end: bool) -> float:
-    """Median loss of the first or last tenth of the steps, at least three; inf where one is not finite."""
+    """Median loss of the first or last tenth of the steps, at least three, of those that are numbers."""
     count = max(3, len(losses) // 10)
     part = losses[-count:] if end else losses[:count]
     known = [v for v in part if not math.isnan(v)]

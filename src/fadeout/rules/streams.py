@@ -16,7 +16,7 @@ def streams(reading: Reading, limits: Limits) -> Finding | None:
     gains = max(widest, found.columns)
     collapsed = found.distinct < limits.distinct
     inside = found.path.rpartition(".")[0]
-    starved = [name for name in reading.zero_gradients if name.startswith(f"{inside}." if inside else "")]
+    starved = [name for name in reading.zero_gradients if inside and name.startswith(f"{inside}.")]
     if gains < limits.composite and not collapsed and not starved:
         return None
     claim = f"{found.width} residual streams through {found.layers} mixings: "

@@ -30,7 +30,7 @@ def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
         where=sorted(hot, key=lambda path: -hot[path]),
         evidence=(Evidence(name="update over weight", value=hot[worst], bound=limits.update, unit="ratio"),),
         helps=(
-            f"a learning rate about {hot[worst] / 1e-3:.0e} times smaller: by a rule of thumb updates are near 1e-3",
+            f"a learning rate about {hot[worst] / USUAL:.0e} times smaller: by a rule of thumb updates are near 1e-3",
         ),
         wont=(WontHelp(what="more steps", why="each of them overshoots"),),
     )
@@ -52,7 +52,7 @@ def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
         claim=f"the largest update is {max(ratios):.1g} of its weights: the learning rate is far too small",
         evidence=(Evidence(name="update over weight", value=max(ratios), bound=limits.crawl, unit="ratio"),),
         helps=(
-            f"a learning rate about {1e-3 / max(ratios):.0e} times larger: by a rule of thumb updates are near 1e-3",
+            f"a learning rate about {USUAL / max(ratios):.0e} times larger: by a rule of thumb updates are near 1e-3",
         ),
     )
 
@@ -60,8 +60,8 @@ def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
 def nothing_moves(reading: Reading, limits: Limits) -> Finding | None:
     """FO303: steps after which every parameter is what it was."""
     course = reading.course
-    if course is not None and course.skipped >= 1:
-        claim = "the first steps change no parameter at all"
+    if course is not None and course.unmoved:
+        claim = f"{course.steps:,} steps change no parameter at all"
     elif course is None and reading.optimizer and _frozen_rate(reading):
         claim = "the next step would change no parameter at all"
     else:
@@ -120,7 +120,7 @@ def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
     course = reading.course
     if course is None or learning(reading, limits) != "not" or course.broken is not None:
         return None
-    if course.steps < limits.enough or course.skipped >= 1:
+    if course.steps < limits.enough or course.unmoved:
         return None
     if not -2.3 <= course.probes[-1].ledger.decades <= 1.5:
         return None

@@ -254,10 +254,11 @@ def _backward(
         seeds = [torch.randn(t.shape, generator=draw).to(t) for t in last]
     pairs = [(t, g) for t, g in zip(last, seeds, strict=True) if g is not None and g.shape == t.shape]
     flat = [t for step in steps for t in step]
+    seed = 1.0 if any(t.dtype is torch.float16 for t in flat) else SEED  # which float16 can't hold
     given = torch.autograd.grad(
         [t for t, _ in pairs],
         flat,
-        [g.to(t.dtype) * SEED for t, g in pairs],
+        [g.to(t.dtype) * seed for t, g in pairs],
         retain_graph=True,
         allow_unused=True,
     )
