@@ -170,6 +170,7 @@ def test_accumulated_gradients_are_no_steps_that_change_nothing():
     model = stack(nn.ReLU, 2)
     found = fadeout.examine(model, batches(), optimizer=adam(model), train_step=step, steps=64)
     assert "FO303" not in [f.code for f in found.findings]
+    assert count == 0  # the user's counter is the user's
 
 
 def test_the_copy_trains_as_the_original_would():

@@ -1,5 +1,6 @@
 """The command line: each verb parses, calls the public function, and renders."""
 
+import shlex
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -96,9 +97,7 @@ def examine(
 
         from fadeout.render.terminal import report as shown
 
-        Console().print(
-            shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=_next_steps(exam, target))
-        )
+        Console().print(shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=_next_steps(exam)))
     raise typer.Exit(Exit.FINE if exam.verdict in ("flows", "undetermined") else Exit.FINDING)
 
 
@@ -212,11 +211,13 @@ def _write_page(exam: Exam, path: Path) -> None:
     write(exam, path)
 
 
-def _next_steps(exam: Exam, target: str) -> tuple[str, ...]:
+def _next_steps(exam: Exam) -> tuple[str, ...]:
     if exam.verdict in ("flows", "undetermined"):
         return ()
     explain = [f"fadeout explain {exam.findings[0].code}"] if exam.findings else []
-    return (f"fadeout examine {target} --html page.html", *explain)
+    if "--html" in sys.argv or "--save" in sys.argv:
+        return tuple(explain)
+    return (f"{shlex.join(['fadeout', *sys.argv[1:]])} --html page.html", *explain)
 
 
 def _run(

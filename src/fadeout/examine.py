@@ -49,7 +49,8 @@ def examine(
         loss: loss(output, y), or loss(output) without a y.
         step: Any closure model -> scalar, instead of batch and loss: a GAN's generator step,
             several losses, a gradient penalty.
-        optimizer: The one in use; gives the update ratio its next step would make.
+        optimizer: The one in use; gives the update ratio its next step would make.  With `train_step`
+            anything that it takes: a list or dict of optimizers, too.
         within: Dotted path of a module: examine the part under it.
         autocast: A dtype, or True for the device's default, to run the forward under.
         reach: Output positions to sample for the reach map across tokens (one more backward
@@ -68,6 +69,8 @@ def examine(
         ModelError: If the model raises; the original stands in `__cause__`.
     """
     begun = time.perf_counter()
+    if not isinstance(autocast, (torch.dtype, bool, type(None))):
+        raise TypeError(f"examine: autocast= must be a dtype, e.g. torch.bfloat16, or True; got {autocast!r}")
     if steps or train_step is not None:
         if step is not None:
             raise ValueError("examine: steps= trains by loss= and optimizer=, or by train_step=; leave out step=")
@@ -165,8 +168,11 @@ def _training(course: Course | None) -> Training | None:
     )
 
 
-def _optimizer_words(optimizer: Optimizer | None) -> str:
+def _optimizer_words(optimizer: Any) -> str:
     if optimizer is None:
         return ""
+    if not isinstance(optimizer, Optimizer):
+        several = optimizer.values() if isinstance(optimizer, dict) else optimizer
+        return " + ".join(_optimizer_words(o) for o in several if isinstance(o, Optimizer))
     rates = sorted({float(group["lr"]) for group in optimizer.param_groups if "lr" in group})
     return type(optimizer).__name__ + (f" lr {rates[0]:g}" if rates else "")

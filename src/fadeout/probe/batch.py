@@ -83,8 +83,14 @@ def closure(
             f"{verb}: no batch for {type(model).__name__}; pass (x, y) with loss=, a dict of keyword "
             "arguments, or step=lambda model: scalar"
         )
+    if isinstance(loss, type):
+        raise TypeError(f"{verb}: loss= must be a function, got the class {loss.__name__}; pass {loss.__name__}()")
     if loss is not None and not callable(loss):
         raise TypeError(f"{verb}: loss= must be callable; got {type(loss).__name__}")
+    if isinstance(batch, torch.utils.data.DataLoader):
+        raise TypeError(f"{verb}: got a DataLoader; pass one batch, e.g. next(iter(loader)), or steps= to train a copy")
+    if any(t.dim() and not len(t) for t in tensors(batch)):
+        raise ValueError(f"{verb}: the batch has no rows; pass at least one sample")
     batch = _awake(batch)
     rows = _rows(batch)
     notes: list[str] = []

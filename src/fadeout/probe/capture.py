@@ -92,7 +92,7 @@ def isolated(train_step: Callable[..., Any], memo: dict[int, Any]) -> Callable[.
     stateful = {name: _copied(value, memo) for name, value in named.items() if isinstance(value, _STATEFUL)}
     twin = types.FunctionType(
         train_step.__code__,
-        {**world, **stateful} if stateful else world,
+        {**world, **stateful},
         train_step.__name__,
         train_step.__defaults__,
         cells or None,
@@ -106,6 +106,8 @@ def _new_cell(cell: types.CellType, memo: dict[int, Any]) -> types.CellType:
         value = cell.cell_contents
     except ValueError:  # not yet filled
         return cell
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return types.CellType(value)  # a counter that the step writes stays the user's
     new = _copied(value, memo)
     return cell if new is value else types.CellType(new)
 

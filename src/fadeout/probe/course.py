@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,7 @@ class _Twin:
     model: nn.Module
     optimizer: Any
     step: Callable[[nn.Module, Any, Any], Any]
+    own: Callable[..., Any] | None = None
     which: int = 0
     backwards: int = 1
     losses: list[float] = field(default_factory=list)
@@ -104,9 +106,11 @@ def take_course(
         notes: list[str] = list(stream.notes)
         own_loss = loss is not None or train_step is None
         if not own_loss:
-            spare = copy.deepcopy((twin.model, twin.optimizer))
-            with Guard([]):
-                twin.which, twin.backwards = which_backward(lambda: twin.step(spare[0], stream.first, spare[1]))
+            spare = _spare(twin, verb)
+            with Guard([]), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Seems like `optimizer.step|.*lr_scheduler.step")
+                found = which_backward(lambda: spare.step(spare.model, stream.first, spare.optimizer))
+                twin.which, twin.backwards = found
         rows = Rows(stream.gathered(), early=ROWS, late=_late(stream.first, steps))
 
         def probe(n: int, how: How) -> Taken:
@@ -119,13 +123,13 @@ def take_course(
                     return take_reading(
                         twin.model, batch, loss=loss, step=None, optimizer=held, how=how, reach=around, **options
                     )
-                model, optimizer = copy.deepcopy((twin.model, twin.optimizer))
+                spare = _spare(twin, verb)
                 return take_reading(
-                    model,
+                    spare.model,
                     None,
                     loss=None,
-                    step=lambda m: caught(lambda: twin.step(m, batch, optimizer), twin.which),
-                    optimizer=_one(optimizer, model),
+                    step=lambda m: caught(lambda: spare.step(m, batch, spare.optimizer), twin.which),
+                    optimizer=_one(spare.optimizer, spare.model),
                     how=how,
                     reach=0,
                     **options,
@@ -145,10 +149,12 @@ def take_course(
         sizes = _sizes(twin.model)
         initial = {name: p.detach().clone() for name, p in twin.model.named_parameters()}
         probes, learned, broken = [replace(first.reading, course=None)], [judged.at(first.reading.loss)], None
-        goals = schedule(steps)
+        goals, spoilt = schedule(steps), False
         for n in range(1, steps + 1):
-            _train(twin, stream.at(n - 1), n, verb)
-            broken = _broken(twin, n) if broken is None else broken
+            batch = stream.at(n - 1)
+            _train(twin, batch, n, verb)
+            if broken is None and (broken := _broken(twin, n)) is not None:
+                spoilt = any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in tensors(batch))
             if broken is None and n in goals and not _sound(twin.model):
                 broken = n
             hopeless = broken is not None and (n - broken >= HOPELESS - 1 or not _sound(twin.model))
@@ -175,6 +181,7 @@ def take_course(
             neighbours=alike,
             one_class=_one_class(stream.gathered()),
             batches=stream.count,
+            spoilt=spoilt,
             unmoved=not _moved(twin.model, initial),
         )
     return replace(first, reading=replace(first.reading, course=course), notes=[*first.notes, *notes])
@@ -187,6 +194,11 @@ def _check(
         raise ValueError(f"{verb}: steps= counts optimizer steps, >= 1; got {steps!r}")
     if optimizer is None and train_step is None:
         raise ValueError(f"{verb}: steps= trains a copy and needs optimizer=, or train_step= with one of its own")
+    if train_step is None and not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}; several go through "
+            "train_step=, which is handed whatever optimizer= holds"
+        )
     if train_step is not None and not callable(train_step):
         raise TypeError(f"{verb}: train_step= must be callable; got {type(train_step).__name__}")
     if batches is None:
@@ -223,7 +235,8 @@ def _copy(
     try:
         twin, own = copy.deepcopy((inner, optimizer), memo)
         if train_step is not None:
-            return _Twin(twin, own, bound(isolated(train_step, memo), verb=verb))
+            isolate = isolated(train_step, memo)
+            return _Twin(twin, own, bound(isolate, verb=verb), isolate)
     except Exception as error:  # user code: __deepcopy__ can raise anything
         raise FadeoutError(
             f"{verb}: steps= trains a copy, and {type(inner).__name__} can't be copied "
@@ -241,6 +254,14 @@ def _copy(
     return _Twin(twin, own, step)
 
 
+def _spare(twin: _Twin, verb: str) -> _Twin:
+    """A copy of the copy, with what the user's step closes over: a probe may call it and leave no trace."""
+    memo: dict[int, Any] = {}
+    model, optimizer = copy.deepcopy((twin.model, twin.optimizer), memo)
+    assert twin.own is not None
+    return _Twin(model, optimizer, bound(isolated(twin.own, memo), verb=verb))
+
+
 def _one(optimizer: Any, model: nn.Module) -> Optimizer | None:
     """The optimizer, if it is one and holds a parameter of the model; the course says what nothing moves by."""
     if not isinstance(optimizer, Optimizer):
@@ -254,7 +275,9 @@ def _train(twin: _Twin, batch: Any, n: int, verb: str) -> None:
     watch = sum(twin.moved) < FIRST[1] and n <= FIRST[-1]  # the first three steps that change something
     before = {name: p.detach().clone() for name, p in twin.model.named_parameters()} if watch else {}
     try:
-        with _clipping(twin.clipped):
+        with _clipping(twin.clipped), warnings.catch_warnings():
+            # a scheduler marks its optimizer's step, and a copy of the optimizer has lost the mark
+            warnings.filterwarnings("ignore", message="Seems like `optimizer.step")
             value = twin.step(twin.model, batch, twin.optimizer)
     except (FadeoutError, ValueError) as error:
         if str(error).startswith(f"{verb}: "):
@@ -269,7 +292,8 @@ def _train(twin: _Twin, batch: Any, n: int, verb: str) -> None:
 
 def _failed(verb: str, n: int, error: Exception) -> ModelError:
     first = (str(error).strip().splitlines() or [""])[0]
-    return ModelError(f"{verb}: training step {n} failed: {type(error).__name__}: {first}")
+    hint = "; a label is outside the number of classes" if "out of bounds" in first else ""
+    return ModelError(f"{verb}: training step {n} failed: {type(error).__name__}: {first}{hint}")
 
 
 def _number(value: Any) -> float:

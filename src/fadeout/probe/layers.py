@@ -27,6 +27,7 @@ class Row:
     pace: float  # update ratio; without an optimizer |dL/dW| / |W|, that of plain SGD up to its rate
     ran: bool
     detached: bool
+    unrecorded: bool
     equal: bool
 
 
@@ -76,7 +77,8 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
             and all(id(p) in weights.missing for p in module.parameters(recurse=False) if p.requires_grad)
         )
         idle = not nodes and path not in ran and isinstance(module, _LAYERS)
-        if not (nodes or detached or idle):
+        dark = not nodes and trained and path in ran and not _ran_with_gradients(first, module)
+        if not (nodes or detached or idle or dark):
             continue  # a position table, a LayerScale: a parameter, but no layer
         reached = path in arrived
         outputs = [units.seen[i] for i in nodes if i in units.seen]
@@ -113,6 +115,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
                 pace=_pace(matrices, weights, has_optimizer),
                 ran=bool(nodes) or detached,
                 detached=detached,
+                unrecorded=dark,
                 equal=any(id(p) in weights.equal for p in matrices),
             )
         )
@@ -151,6 +154,8 @@ def _ratio(matrices: list[Tensor], weights: Weights, has_optimizer: bool) -> flo
 
 
 def _pace(matrices: list[Tensor], weights: Weights, has_optimizer: bool) -> float:
+    if all(weights.gradient.get(id(p), 0.0) == 0 for p in matrices):
+        return 0.0  # weight decay alone is no training
     ratio = _ratio(matrices, weights, has_optimizer)
     if not math.isnan(ratio):
         return ratio

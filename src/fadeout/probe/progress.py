@@ -133,9 +133,11 @@ def _constants(output: Tensor, y: Tensor) -> list[Tensor]:
             mean = answers.mean(0, keepdim=True)
             overall = answers.mean().expand_as(mean)
             guesses += [mean, overall, answers.median(0, keepdim=True).values]
-            if float(answers.min()) >= 0 and float(answers.max()) <= 1:
-                inside = mean.clamp(1e-4, 1 - 1e-4)
-                guesses += [inside, inside.logit()]
+        else:  # shapes that broadcast
+            guesses += [answers.mean().expand_as(rows[:1]), answers.median().expand_as(rows[:1])]
+        if answers.dim() == rows.dim() and float(answers.min()) >= 0 and float(answers.max()) <= 1:
+            inside = mean.clamp(1e-4, 1 - 1e-4)
+            guesses += [inside, inside.logit()]
     elif y.numel() and (axis := _classes(rows, y)) is not None:
         classes = rows.shape[axis]
         kept = y[(y >= 0) & (y < classes)]
@@ -172,6 +174,6 @@ def _own_labels(batch: Mapping[str, Any]) -> Standard | None:
 
 def fall(first: float, now: float) -> float:
     """Relative fall of a loss that no constant can be held against."""
-    if not (math.isfinite(first) and math.isfinite(now)) or first == 0:
-        return math.nan
-    return (first - now) / abs(first)
+    if not (math.isfinite(first) and math.isfinite(now)) or first <= 0 or now < 0:
+        return math.nan  # a likelihood, a reward: its zero means nothing
+    return (first - now) / first

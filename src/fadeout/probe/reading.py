@@ -150,6 +150,7 @@ def take_reading(
         depth=effective_depth([(layer.row, layer.pace) for layer in ran]),
         on_paper=len(ran),
         detached=tuple(layer.row.path for layer in layers if layer.detached),
+        unrecorded=tuple(layer.row.path for layer in layers if layer.unrecorded),
         zero_weights=zero_weights(seen, weights),
         origin=weights.hunt.origin if weights.hunt is not None else None,
         loss=seen.first.loss,

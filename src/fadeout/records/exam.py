@@ -68,6 +68,7 @@ class Reading:
         layers: Modules with weights, data side first.
         on_paper: Layers that ran.
         detached: Trained layers that ran with gradients on, yet no path leads to them.
+        unrecorded: Layers that could be trained and ran with gradients off (no_grad).
         zero_weights: Parameters that are all zero and receive a gradient: a zero-initialised
             head or gate, behind which zero gradient says nothing yet.
         origin: Where the first value that is not finite was made; None where all are finite.
@@ -111,6 +112,7 @@ class Reading:
     dormant: float = float("nan")
     rank: float = float("nan")
     gaps: tuple[Gap, ...] = ()
+    unrecorded: tuple[str, ...] = ()
     course: "Course | None" = None
 
 
@@ -135,6 +137,7 @@ class Course:
         signal_to_noise: |mean| over deviation of the gradient between batches, at step 0.
         neighbours: Cosine between the input gradients of neighbouring inputs, at step 0.
         one_class: Every batch holds one class only, though there are several.
+        spoilt: The batch at which training broke holds nan or inf.
         batches: Different batches that the steps read.
         unmoved: No parameter differs from what it was at the start.
     """
@@ -152,6 +155,7 @@ class Course:
     clipped: float
     batches: int = 0
     unmoved: bool = False
+    spoilt: bool = False
     one_class: bool = False
     signal_to_noise: float = float("nan")
     neighbours: float = float("nan")

@@ -254,9 +254,9 @@ def _short_findings(exam: Exam, page: Page) -> Iterator[Text]:
     for finding in exam.findings:
         if finding.level != "note":
             yield from _claim(finding, page)
-    notes = sum(finding.level == "note" for finding in exam.findings)
+    notes = [words.plain(finding.code) for finding in exam.findings if finding.level == "note"]
     if notes:
-        yield dim(f"  {words.count(notes, 'note')}")
+        yield dim(f"  {words.count(len(notes), 'note')}: {', '.join(notes)} (--verbose, or exam.findings)")
 
 
 def _claim(finding: Finding, page: Page) -> Iterator[Text]:

@@ -43,8 +43,8 @@ def remark(
 
 
 def named(path: str) -> str:
-    """A module path in a sentence: 'layer 0' where it is a bare number."""
-    return f"layer {path}" if path.isdigit() else path or "the model"
+    """A module path in a sentence; quoted where it is a bare number."""
+    return f"'{path}'" if path.isdigit() else path or "the model"
 
 
 def listed(paths: Sequence[str]) -> str:

@@ -83,7 +83,7 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
         code="FO105",
         label="dead",
         level=level,
-        claim=_claim(found, layer, more, limits),
+        claim=_claim(found, layer, more, limits) + _hot(reading, limits),
         where=paths,
         line=next((w.line for w in probe.ledger.weights if w.path == layer.path), ""),
         decades=probe.ledger.decades,
@@ -104,6 +104,15 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
         helps=_HELPS,
         wont_help=_WONT,
     )
+
+
+def _hot(reading: Reading, limits: Limits) -> str:
+    """'; the first steps changed fc1 by 24 times its weights: the rate is too high'."""
+    ratios = reading.course.updates if reading.course is not None else ()
+    path, ratio = max(ratios, key=lambda item: item[1], default=("", 0.0))
+    if not (math.isfinite(ratio) and ratio > limits.update):
+        return ""
+    return f"; the first steps changed {named(path)} by {ratio:.1f} times its weights: the rate is too high"
 
 
 def _claim(found: Dead, layer: Layer, more: str, limits: Limits) -> str:

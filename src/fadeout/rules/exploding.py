@@ -42,7 +42,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
         if positive and start > 0 and last > limits.diverged * start and course.losses[-1] > start:
             name, value, bound, unit = "last loss over the first", last / start, limits.diverged, "ratio"
         elif course.growth > limits.grown:
-            name, value, bound, unit = "parameters at the end over the start", course.growth, limits.grown, "ratio"
+            name, value, bound, unit = "size of the parameters over the start's", course.growth, limits.grown, "ratio"
         else:
             return None
     paths = _blamed(reading)
@@ -51,7 +51,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
     claim = (
         f"training stops being finite at step {course.broken:,}"
         if broken
-        else f"training diverges: {name} is {value:.3g}"
+        else f"training diverges: the {name} is {value:.3g}"
     )
     if hot:
         claim += f"; the first updates change {named(paths[0])} by {ratio:.0%} of its weights"
@@ -86,7 +86,7 @@ def sudden(reading: Reading) -> bool:
     wild = max((r for _, r in course.updates if not math.isnan(r)), default=0.0) > 0.5
     if not before or wild:
         return False
-    return max(before[-3:]) <= 2 * max(before[:3])
+    return max(before[-3:]) <= 2 * before[0]
 
 
 def _blamed(reading: Reading) -> tuple[str, ...]:
@@ -119,9 +119,9 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
     level: Level = "alarm"
     if reading.course is not None:
         how = learning(reading, limits)
-        if not stands(flags) or how == "well":
+        if not stands(flags) or (how == "well" and not all(flags)):
             return None
-        level = "alarm" if how in ("not", "unknown") or all(flags) else "warning"
+        level = "warning" if how == "well" or (how == "little" and not all(flags)) else "alarm"
     elif not flags[0]:
         return None
     at = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)

@@ -5,6 +5,7 @@ import math
 from fadeout.records import Evidence, Finding, Reading, TimeProfile, WontHelp
 from fadeout.rules.build import listed, named, remark
 from fadeout.rules.limits import Limits
+from fadeout.rules.persistence import learning
 
 _TORCH = ("LSTM", "GRU")
 
@@ -54,7 +55,7 @@ def truncated(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         code="FO207",
         label="severed",
-        level="note",
+        level="warning" if learning(reading, limits) in ("not", "little") else "note",
         claim=f"backpropagation through time in {named(row.path)} is cut before {before} by {how}{place}",
         where=(row.path,),
         line=cut.line,

@@ -2,7 +2,7 @@
 
 import math
 
-from fadeout.records import Evidence, Finding, Reading
+from fadeout.records import Course, Evidence, Finding, Reading
 from fadeout.rules.exploding import sudden
 from fadeout.rules.limits import Limits
 
@@ -28,7 +28,7 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
     origin = reading.origin
     place = "" if origin is None else f"{origin.path or 'the loss' if origin.where == 'loss' else origin.path}"
     claim = (
-        ("the loss or a gradient is not finite" if course is None or not calm else _suddenly(course.broken))
+        ("the loss or a gradient is not finite" if course is None or not calm else _suddenly(course))
         if origin is None
         else f"the first value that is not finite is {_WHERE[origin.where]}"
         + (f", in {place} ({origin.op})" if place else f" ({origin.op})")
@@ -57,12 +57,14 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
                 unit="values",
             ),
         ),
-        helps=_helps(origin.where if origin else ""),
+        helps=_helps(origin.where if origin else "input" if course is not None and course.spoilt else "forward"),
     )
 
 
-def _suddenly(step: int | None) -> str:
-    return f"training stops being finite at step {step:,}, out of calm" if step else "training stops being finite"
+def _suddenly(course: Course) -> str:
+    if course.spoilt:
+        return f"the batch of step {course.broken:,} holds nan or inf, and training breaks on it"
+    return f"training stops being finite at step {course.broken:,}, though no loss had grown"
 
 
 def _count(counts: object) -> int:

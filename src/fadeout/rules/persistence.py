@@ -49,6 +49,15 @@ def learning(reading: Reading, limits: Limits) -> Learning:
     return "little" if end >= limits.learns and end > known[0] else "not"
 
 
+def falling(reading: Reading) -> bool:
+    """The loss has fallen by a fifth and still falls, though it is not below the best constant output's yet."""
+    course = reading.course
+    if course is None or course.broken is not None or len(course.probes) < 3:
+        return False
+    first, before, last = course.probes[0].loss, course.probes[-2].loss, course.probes[-1].loss
+    return first > 0 and last <= 0.8 * first and last <= 0.97 * before
+
+
 def plateau(reading: Reading, limits: Limits) -> bool:
     """Nothing was learned up to a late step, whatever came afterwards."""
     course = reading.course
@@ -63,7 +72,7 @@ def progress(reading: Reading, *, severe: bool, limits: Limits) -> Progress:
     if how == "unknown":
         return "unknown"
     if how == "not":
-        return "does_not_learn"
+        return "unknown" if falling(reading) else "does_not_learn"
     return "handicapped" if severe else "learns"
 
 

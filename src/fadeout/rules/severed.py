@@ -31,7 +31,11 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
     """A part that the optimizer holds and no gradient path leads to: a branch cut off, beside others that learn."""
     every = probes(reading)
     held = {layer.path for layer in reading.layers if layer.trained and not math.isnan(layer.update_ratio)}
-    lost = [path for path in reading.detached if path in held and all(path in probe.detached for probe in every)]
+    lost = [
+        path
+        for path in (*reading.detached, *reading.unrecorded)
+        if path in held and all(path in (*probe.detached, *probe.unrecorded) for probe in every)
+    ]
     if not lost or not reading.optimizer:
         return None
     reached = [layer.path for layer in reading.layers if layer.trained and layer.path not in lost]

@@ -5,8 +5,8 @@ import math
 from fadeout.records import Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import learning, probes
-from fadeout.rules.signs import still
+from fadeout.rules.persistence import falling, learning, probes
+from fadeout.rules.signs import still, time_fade
 
 USUAL = 1e-3  # update over weight: a rule of thumb, for advice only
 
@@ -115,13 +115,20 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
+def _cut(reading: Reading) -> bool:
+    return any(row.cut is not None for row in reading.time)
+
+
 def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
     """FO302: nothing is learned, and the gradient is not why."""
     course = reading.course
     if course is None or learning(reading, limits) != "not" or course.broken is not None:
         return None
-    if course.steps < limits.enough or course.unmoved:
+    if course.steps < limits.enough or course.unmoved or falling(reading):
         return None
+    slowest = time_fade(course.probes[-1])
+    if slowest is not None and slowest.early <= limits.time:
+        return None  # along time it does not flow
     if not -2.3 <= course.probes[-1].ledger.decades <= 1.5:
         return None
     return remark(
@@ -130,7 +137,7 @@ def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
         label="flows",
         level="note",
         claim=f"nothing is learned in {course.steps:,} steps, though the gradient flows: the cause lies "
-        "elsewhere (labels, rate, loss, data)",
+        f"elsewhere ({'a memory that is cut, ' if _cut(reading) else ''}labels, rate, loss, data, or more steps)",
         evidence=(Evidence(name="progress", value=course.learned[-1], bound=limits.learns, unit="share"),),
         helps=("overfitting one batch: if that fails, look at loss and labels",),
     )

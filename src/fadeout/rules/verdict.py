@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 
 from fadeout.records import EffectiveBlocks, Finding, Reading, TimeProfile, Verdict
+from fadeout.rules.limits import LIMITS
+from fadeout.rules.persistence import falling
 
 
 def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
@@ -46,9 +48,15 @@ def _course(reading: Reading) -> str:
     if not known:
         return ""
     steps = f" In {course.steps:,} step{'s' if course.steps != 1 else ''}"
-    if known[-1] < 0.05:
-        return f"{steps} nothing is learned."
-    return f"{steps} it gains {known[-1]:.0%} of what there is to learn."
+    if course.ignores_targets or course.backwards > 1:
+        return ""
+    if math.isnan(course.constant):
+        return f"{steps} its loss falls by {known[-1]:.0%}." if known[-1] > 0 else f"{steps} its loss does not fall."
+    if known[-1] >= LIMITS.learns:
+        return f"{steps} it gains {known[-1]:.0%} of what there is to learn."
+    if falling(reading):
+        return f"{steps} its loss falls, but is not yet below the best constant output's."
+    return f"{steps} nothing is learned."
 
 
 def memory_words(reading: Reading) -> str:
