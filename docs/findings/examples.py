@@ -420,6 +420,18 @@ def tanh_for_norm() -> Call:
     return asked(model, (x, y), loss=F.cross_entropy)
 
 
+def answers_ignored() -> Call:
+    torch.manual_seed(0)
+    x, y = torch.randn(256, 16), torch.randn(256)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))  # (256, 1) against (256)
+
+    def loss(out, y):
+        return (out - y).square().mean()
+
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    return asked(model, [(x, y)], loss=loss, optimizer=adam, steps=30)
+
+
 EXAMPLES = (
     Example(code="FO101", make=vanishing),
     Example(code="FO102", make=exploding),
@@ -451,4 +463,5 @@ EXAMPLES = (
     Example(code="FO301", make=rate_too_low),
     Example(code="FO302", make=elsewhere),
     Example(code="FO303", make=nothing_moves),
+    Example(code="FO304", make=answers_ignored),
 )

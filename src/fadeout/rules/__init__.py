@@ -20,6 +20,7 @@ from fadeout.rules.severed import severed
 from fadeout.rules.streams import streams
 from fadeout.rules.training import (
     always_clipped,
+    answers_ignored,
     elsewhere,
     nothing_moves,
     rate_too_high,
@@ -61,6 +62,7 @@ RULES: tuple[Rule, ...] = (  # in order of precedence
     unmoved,
     rate_too_low,
     nothing_moves,
+    answers_ignored,
     elsewhere,
 )
 

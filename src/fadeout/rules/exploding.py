@@ -41,7 +41,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
         start = max(course.losses[0], first, course.constant if course.constant > 0 else 0.0) if course.losses else 0.0
         if positive and start > 0 and last > limits.diverged * start and course.losses[-1] > start:
             name, value, bound, unit = "last loss over the first", last / start, limits.diverged, "ratio"
-        elif course.growth > limits.grown:
+        elif course.growth > limits.grown and learning(reading, limits) != "well":
             name, value, bound, unit = "size of the parameters over the start's", course.growth, limits.grown, "ratio"
         else:
             return None

@@ -100,7 +100,7 @@ def always_clipped(reading: Reading, limits: Limits) -> Finding | None:
 def unmoved(reading: Reading, limits: Limits) -> Finding | None:
     """FO215: a part that the optimizer holds and that never receives a gradient."""
     every = [set(still(probe)) for probe in probes(reading)]
-    left = set.intersection(*every) - set(reading.detached) if every else set()
+    left = set.intersection(*every) - {*reading.detached, *reading.unrecorded} if every else set()
     if reading.course is None or not left or len(every) < 3:
         return None
     paths = [layer.path for layer in reading.layers if layer.path in left]
@@ -117,6 +117,21 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
 
 def _cut(reading: Reading) -> bool:
     return any(row.cut is not None for row in reading.time)
+
+
+def answers_ignored(reading: Reading, limits: Limits) -> Finding | None:
+    """FO304: the loss is the same whichever sample an answer belongs to."""
+    if reading.course is None or not reading.course.ignores_targets:
+        return None
+    return remark(
+        reading,
+        code="FO304",
+        label="flows",
+        level="note",
+        claim="the loss does not change when the answers are given to other samples: it ignores them, or their "
+        "shape broadcasts against the output's",
+        helps=("comparing the shapes of output and answers: (N, 1) against (N) makes N x N of them",),
+    )
 
 
 def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
