@@ -160,6 +160,11 @@ def horizons(cases: list[Drawn]) -> str:
     ways: tuple[Callable[[Case], Answer], ...] = (lambda c: ours(c, 0), lambda c: ours(c, 21), ours)
     rows = [figures(cases, way) for way in ways]
     lines += [f"| {name} | {' | '.join(row[name] for row in rows)} |" for name in rows[0] if name != "cause right"]
+    right = []
+    for way in ways:
+        alarms = [(c, way(c)) for _, _, c in cases if way(c).verdict in GRADIENT]
+        right.append(wilson(sum(c.group == "fault" and a.verdict in c.labels for c, a in alarms), len(alarms)))
+    lines.append(f"| alarms that are right, with their label | {' | '.join(right)} |")
     same = [
         wilson(sum((way(c).verdict in GRADIENT) == (ours(c).verdict in GRADIENT) for _, _, c in cases), len(cases))
         for way in ways

@@ -9,8 +9,6 @@ from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
 from fadeout.rules.signs import hidden_saturation
 
-STAYS = 11  # steps after which zero-initialised parts (LoRA, ReZero, heads) have left their symmetry
-
 
 def bad_init(reading: Reading, limits: Limits) -> Finding | None:
     """Equal units that stay equal, or a first output tens of times too large, where nothing is learned."""
@@ -29,7 +27,7 @@ def _equal(reading: Reading, limits: Limits) -> Finding | None:
         if any(layer.path in left and layer.weight_rms == 0 for layer in reading.layers):
             return None
     else:
-        late_on = [p for p in reading.course.probes if p.step >= STAYS]
+        late_on = [p for p in reading.course.probes if p.step >= limits.stays]
         left = tuple(path for path in reading.equal_units if any(path in p.equal_units for p in late_on))
         late = any(
             p.step >= 50 and v < limits.plateau

@@ -30,7 +30,7 @@ def exploding(reading: Reading, limits: Limits) -> Finding | None:
 def _diverged(reading: Reading, limits: Limits) -> Finding | None:
     """Losses or parameters that stop being finite, or a last loss far above the first and the constant's."""
     course = reading.course
-    if course is None or sudden(reading):
+    if course is None or sudden(reading, limits):
         return None
     broken = course.broken is not None
     name, value, bound, unit = "step at which it stopped being finite", float(course.broken or 0), math.nan, "steps"
@@ -45,7 +45,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
             name, value, bound, unit = "size of the parameters over the start's", course.growth, limits.grown, "ratio"
         else:
             return None
-    paths = _blamed(reading)
+    paths = _blamed(reading, limits)
     ratio = dict(course.updates).get(paths[0], math.nan) if paths else math.nan
     hot = ratio > 0.1
     claim = (
@@ -77,23 +77,23 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
-def sudden(reading: Reading) -> bool:
+def sudden(reading: Reading, limits: Limits) -> bool:
     """Training stops being finite out of calm: no loss had grown, no update was wild."""
     course = reading.course
     if course is None or course.broken is None:
         return False
     before = [v for v in course.losses[: course.broken - 1] if math.isfinite(v)]
-    wild = max((r for _, r in course.updates if not math.isnan(r)), default=0.0) > 0.5
+    wild = max((r for _, r in course.updates if not math.isnan(r)), default=0.0) > limits.wild
     if not before or wild:
         return False
     return max(before[-3:]) <= 2 * before[0]
 
 
-def _blamed(reading: Reading) -> tuple[str, ...]:
+def _blamed(reading: Reading, limits: Limits) -> tuple[str, ...]:
     """Layers with the largest update ratios of the first steps, else the largest gradient."""
     course = reading.course
     assert course is not None
-    loud = _loud(reading)
+    loud = _loud(reading, limits)
     top = [(path, ratio) for path, ratio in course.updates if ratio > 0]
     if loud:
         return tuple(dict.fromkeys([loud, *(path for path, _ in top[:3])]))
@@ -103,14 +103,14 @@ def _blamed(reading: Reading) -> tuple[str, ...]:
     return (max(trunk, key=lambda w: w.norm).path,) if trunk else ()
 
 
-def _loud(reading: Reading) -> str:
+def _loud(reading: Reading, limits: Limits) -> str:
     """The one layer whose output is ten times what entered it, in the forward of step 0."""
     rows = [layer for layer in reading.layers if layer.activation_rms > 0 and math.isfinite(layer.activation_rms)]
     grown = {b.path: b.activation_rms / a.activation_rms for a, b in pairwise(rows)}
     if rows and reading.signal is not None and reading.signal.input > 0:
         grown[rows[0].path] = rows[0].activation_rms / reading.signal.input
     order = sorted(grown, key=lambda path: -grown[path])
-    alone = len(order) > 1 and grown[order[0]] >= 10 and grown[order[0]] >= 3 * grown[order[1]]
+    alone = len(order) > 1 and grown[order[0]] >= limits.loud and grown[order[0]] >= 3 * grown[order[1]]
     return order[0] if alone else ""
 
 

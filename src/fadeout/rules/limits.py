@@ -59,6 +59,17 @@ class Limits:
         dormant: Share of units that hardly respond.  ArXiv:2302.12902 and trials: .12 to .63 where plasticity is lost.
         live: Share of elements of a DyT with a slope above 1 % of its largest.  ArXiv:2503.10622 and trials.
         enough: Steps after which "nothing is learned" is worth a word.
+        caught_up: Best progress of a course after which `kept` at its end still counts as learning well.
+            Tuned.
+        kept: See caught_up.
+        solved: Last loss over the first that counts as solved, if it is not above the constant's.  Tuned.
+        wild: Update ratio of the first steps that makes a later break no surprise.
+        loud: Growth of a layer's output over its input from which it is blamed for a divergence.
+        blame: Part of what the trunk loses from which one layer is named for it.
+        stays: Steps after which units that are still alike were never told apart: zero-initialised
+            parts (LoRA, ReZero, heads) leave their symmetry with the first steps.
+        calm_low, calm_high: `decades` between which a gradient is no suspect.  Tuned: healthy networks.
+        slack: Progress above which an activation that the loss applies again is not blamed.
         moves: Update ratio from which a layer moves whatever the others do: a tenth of the usual 1e-3.
         crawl: Largest update ratio below which nothing can be learned in thousands of steps.
         clipped: Share of the steps at which clipping bites.
@@ -103,6 +114,16 @@ class Limits:
     dormant: float = 0.5
     live: float = 0.2
     enough: int = 20
+    caught_up: float = 0.5
+    kept: float = 0.1
+    solved: float = 1e-3
+    wild: float = 0.5
+    loud: float = 10.0
+    blame: float = 0.6
+    stays: int = 11
+    calm_low: float = -2.3
+    calm_high: float = 1.5
+    slack: float = 0.6
     moves: float = 1e-4
     crawl: float = 1e-6
     clipped: float = 0.9

@@ -19,11 +19,11 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
     """A value that is not finite anywhere in loss, activations or gradients."""
     start = reading
     course = reading.course
-    if course is not None and sudden(reading):  # the probe that saw it first, if one did
+    if course is not None and sudden(reading, limits):  # the probe that saw it first, if one did
         reading = next((p for p in course.probes if p.origin is not None or not math.isfinite(p.loss)), reading)
     counted = [layer for layer in reading.layers if _count(layer.not_finite) > 0]
     calm = math.isfinite(reading.loss) and reading.origin is None and not counted
-    if calm and (course is None or not sudden(start)):
+    if calm and (course is None or not sudden(start, limits)):
         return None
     origin = reading.origin
     place = "" if origin is None else f"{origin.path or 'the loss' if origin.where == 'loss' else origin.path}"

@@ -43,8 +43,8 @@ def learning(reading: Reading, limits: Limits) -> Learning:
         return "unknown"
     end, best = known[-1], max(known)
     first, last = course.probes[0].loss, course.probes[-1].loss
-    solved = abs(last) <= 1e-3 * abs(first) and not last > course.constant
-    if end >= limits.learned or (best > 0.5 and end > 0.1) or solved:
+    solved = abs(last) <= limits.solved * abs(first) and not last > course.constant
+    if end >= limits.learned or (best > limits.caught_up and end > limits.kept) or solved:
         return "well"
     return "little" if end >= limits.learns and end > known[0] else "not"
 

@@ -53,7 +53,11 @@ def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | N
     if not all_along(flags):
         return None
     if output:  # normal once something is learned, unless the loss applies an activation of its own
-        return "alarm" if how == "well" and twice(reading) is not None and reading.course.learned[-1] < 0.6 else None
+        return (
+            "alarm"
+            if how == "well" and twice(reading) is not None and reading.course.learned[-1] < limits.slack
+            else None
+        )
     return "alarm" if how == "unknown" or (len(flags) >= 4 and plateau(reading, limits)) else None
 
 

@@ -144,7 +144,7 @@ def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
     slowest = time_fade(course.probes[-1])
     if slowest is not None and slowest.early <= limits.time:
         return None  # along time it does not flow
-    if not -2.3 <= course.probes[-1].ledger.decades <= 1.5:
+    if not limits.calm_low <= course.probes[-1].ledger.decades <= limits.calm_high:
         return None
     return remark(
         reading,

@@ -59,7 +59,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
         label="vanishing",
         level=level,
         claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first",
-        where=tuple(dict.fromkeys([*_culprit(probe), *(w.path for w in out)])),
+        where=tuple(dict.fromkeys([*_culprit(probe, limits), *(w.path for w in out)])),
         line=out[0].line if out else "",
         decades=decades,
         expected=math.nan,
@@ -81,7 +81,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
-def _culprit(probe: Reading) -> list[str]:
+def _culprit(probe: Reading, limits: Limits) -> list[str]:
     """The one layer that takes most of what is lost on the trunk, where there is one."""
     lost: dict[str, float] = {}
     layers = {layer.path for layer in probe.layers}
@@ -95,7 +95,7 @@ def _culprit(probe: Reading) -> list[str]:
             waiting = 0.0
     total = math.fsum(v for v in lost.values() if v < 0)
     worst = min(lost, key=lambda path: lost[path], default="")
-    return [worst] if worst and total < 0 and lost[worst] <= 0.6 * total else []
+    return [worst] if worst and total < 0 and lost[worst] <= limits.blame * total else []
 
 
 def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:

@@ -71,7 +71,7 @@ def memory_words(reading: Reading) -> str:
             parts.append(f" {name} remembers {best.horizon:.0f} of {best.steps:,} steps{why}.")
         else:
             parts.append(f" {name} remembers all {best.steps:,} steps{f' ({_cause(best)})' if best.cut else ''}.")
-    hasty = [r for r in reading.time if r.gate_horizon is not None and r.gate_horizon.median < 1.0]
+    hasty = [r for r in reading.time if r.gate_horizon is not None and r.gate_horizon.median < LIMITS.token]
     if hasty:
         worst = min(hasty, key=lambda r: r.gate_horizon.median if r.gate_horizon else math.inf)
         span = worst.gate_horizon
@@ -119,7 +119,7 @@ def _blocks(blocks: EffectiveBlocks | None) -> str:
     """'64 blocks carry like 18', where the shares allow the word (arXiv:2502.05795)."""
     if blocks is None or len(blocks.blocks) < 4 or not math.isfinite(blocks.n):
         return ""
-    if blocks.branch_total < 0.1 or any(b.share < -0.05 for b in blocks.blocks):
+    if blocks.branch_total < LIMITS.branches or any(b.share < -0.05 for b in blocks.blocks):
         return ""
     return f" {len(blocks.blocks)} residual blocks carry like {blocks.n:.0f}."
 
