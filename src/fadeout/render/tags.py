@@ -141,7 +141,13 @@ def finding(item: Finding, exam: Exam) -> str:
             )
         )
     confidence = "" if math.isnan(item.confidence) else f" · confidence {words.share(item.confidence)}"
-    parts.append(tag("p", sentences.STATUS_WORDS[item.status] + confidence, of="dim"))
+    parts.append(
+        tag(
+            "p",
+            sentences.STATUS_WORDS[item.status] + confidence + f" · fadeout explain {words.plain(item.code)}",
+            of="dim",
+        )
+    )
     return "\n".join([*parts, "</div>"])
 
 
