@@ -33,7 +33,12 @@ class WontHelp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A claim about an exam that a reader can check and act on."""
+    """A claim about an exam that a reader can check and act on.
+
+    Attributes:
+        confidence: Share of such alarms that were right on the scoreboard (docs/truth.md), the lower
+            end of its 95 % interval; nan for warnings and notes.
+    """
 
     code: str
     label: Verdict

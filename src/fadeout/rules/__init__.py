@@ -6,6 +6,7 @@ from fadeout.records import Finding, Progress, Reading
 from fadeout.rules import persistence
 from fadeout.rules.attention import attention_saturated, tokens_alike
 from fadeout.rules.bad_init import bad_init
+from fadeout.rules.confidence import with_confidence
 from fadeout.rules.dead import dead_units
 from fadeout.rules.diluted import diluted
 from fadeout.rules.exploding import exploding
@@ -75,7 +76,7 @@ def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits 
         rules: Extend with `RULES + (mine,)`.
         limits: The bounds they hold numbers against.
     """
-    found = [finding for rule in rules if (finding := rule(reading, limits)) is not None]
+    found = [with_confidence(f, reading) for rule in rules if (f := rule(reading, limits)) is not None]
     order = {"alarm": 0, "warning": 1, "note": 2}
     return tuple(sorted(found, key=lambda finding: order[finding.level]))
 

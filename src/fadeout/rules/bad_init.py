@@ -119,7 +119,7 @@ def _finding(
         decades=reading.ledger.decades,
         expected=math.nan,
         since=reading.step,
-        confidence=0.9 if reading.course is not None else 0.7,
+        confidence=math.nan,
         cause=(),
         status="account",
         evidence=(Evidence(name=name, value=value, bound=bound, unit=unit),),

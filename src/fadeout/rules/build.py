@@ -19,7 +19,6 @@ def remark(
     helps: Sequence[str] = (),
     wont: Sequence[WontHelp] = (),
     since: int | None = None,
-    confidence: float = 0.8,
 ) -> Finding:
     """A finding that rests on its evidence alone: no decades of its own, no cause by account."""
     places = tuple(dict.fromkeys(where))
@@ -33,7 +32,7 @@ def remark(
         decades=reading.ledger.decades,
         expected=math.nan,
         since=reading.step if since is None else since,
-        confidence=confidence,
+        confidence=math.nan,
         cause=(),
         status="account",
         evidence=tuple(evidence),

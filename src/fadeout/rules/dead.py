@@ -89,7 +89,7 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
         decades=probe.ledger.decades,
         expected=math.nan,
         since=since(reading, lambda p: _whole(dead(p), limits) or _gone(p, limits) is not None),
-        confidence=0.9 if reading.course is not None else 0.7,
+        confidence=math.nan,
         cause=(),
         status="account",
         evidence=(

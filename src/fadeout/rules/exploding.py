@@ -65,7 +65,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
         decades=reading.ledger.decades,
         expected=math.nan,
         since=course.broken if course.broken is not None else course.steps,
-        confidence=0.95 if broken else 0.85,
+        confidence=math.nan,
         cause=(),  # the account of step 0 says nothing of what the steps did
         status="account",
         evidence=(
@@ -140,7 +140,7 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
         decades=decades,
         expected=math.nan,
         since=at.step,
-        confidence=0.9 if decades >= limits.exploding + 1 else 0.7,
+        confidence=math.nan,
         cause=causes,
         status="account",
         evidence=(

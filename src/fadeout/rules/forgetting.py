@@ -55,7 +55,7 @@ def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> 
         decades=row.early,
         expected=math.nan,
         since=since(reading, lambda p: _fades(p, limits)),
-        confidence=0.8 if level == "alarm" else 0.6,
+        confidence=math.nan,
         cause=(Cause(kind=kind, share=1.0),) if kind is not None else (),
         status="account",
         evidence=(

@@ -46,7 +46,7 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
         decades=math.nan,
         expected=math.nan,
         since=course.broken if course is not None and course.broken is not None else reading.step,
-        confidence=1.0,
+        confidence=math.nan,
         cause=(),
         status="account",
         evidence=(

@@ -93,7 +93,7 @@ def _finding(
         decades=probe.ledger.decades,
         expected=math.nan,
         since=start,
-        confidence=0.9 if reading.course is not None else 0.7,
+        confidence=math.nan,
         cause=(),
         status="account",
         evidence=(

@@ -145,7 +145,7 @@ def _finding(reading: Reading, *, claim: str, where: tuple[str, ...], line: str,
         decades=-math.inf,
         expected=math.nan,
         since=reading.step,
-        confidence=0.9,
+        confidence=math.nan,
         cause=(),
         status="account",
         evidence=(

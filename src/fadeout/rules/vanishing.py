@@ -64,7 +64,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
         decades=decades,
         expected=math.nan,
         since=probe.step,
-        confidence=0.9 if decades <= limits.vanishing - 1 else 0.7,
+        confidence=math.nan,
         cause=causes,
         status="account",
         evidence=(
@@ -124,7 +124,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         decades=lost_in(chain),
         expected=math.nan,
         since=start,
-        confidence=0.8,
+        confidence=math.nan,
         cause=causes,
         status="account",
         evidence=(Evidence(name="decades in the chain", value=lost_in(chain), bound=limits.chain, unit="decades"),),
