@@ -188,3 +188,20 @@ def _leaves(loss: Tensor) -> int:
                 seen.add(below)
                 waiting.append(below)
     return count
+
+
+@contextmanager
+def clipping(seen: list[bool]) -> Iterator[None]:
+    """Notes for every clip_grad_norm_ called by its module's name whether it bit."""
+    original = torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Tensor:
+        total = original(parameters, max_norm, *args, **kwargs)
+        seen.append(float(total) > float(max_norm))
+        return total
+
+    torch.nn.utils.clip_grad_norm_ = watched
+    try:
+        yield
+    finally:
+        torch.nn.utils.clip_grad_norm_ = original

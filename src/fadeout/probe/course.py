@@ -3,8 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,15 +14,15 @@ from torch.optim import Optimizer
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.probe.batch import closure, tensors
 from fadeout.probe.batches import Rows, Stream
-from fadeout.probe.capture import bound, caught, isolated, which_backward
+from fadeout.probe.capture import bound, caught, clipping, isolated, which_backward
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import readable_path
 from fadeout.probe.noise import neighbours_agree, signal_to_noise
 from fadeout.probe.norms import norm, read
-from fadeout.probe.passes import autocast_of
-from fadeout.probe.progress import Standard, fall, output_of_closure, standard
+from fadeout.probe.progress import judge, unjudged
 from fadeout.probe.reading import How, Taken, take_reading
 from fadeout.probe.subject import unwrapped
+from fadeout.probe.without import under_autocast, without_dropout
 from fadeout.records import Course
 
 FIRST = (0, 3, 6, 11, 21)  # steps after which probes are taken; from there on GROWTH times further
@@ -31,7 +30,6 @@ GROWTH = 1.9
 ROWS = 512  # of a probe up to step FIRST[-1]: several batches, so that one odd batch decides nothing
 FEWEST = 48  # rows of a later one, however short the course
 LATER = 0.05  # of the rows that all steps read, for all later probes together: they cost two steps a row
-GATHERED = 8  # batches that the probes' rows come from
 HOPELESS = 3  # losses in a row that are not finite
 
 
@@ -115,7 +113,7 @@ def take_course(
 
         def probe(n: int, how: How) -> Taken:
             batch = rows.at(n)
-            with Guard([]), _without_dropout(twin.model):
+            with Guard([]), without_dropout(twin.model):
                 torch.set_rng_state(start)  # what still draws, draws the same in every probe
                 if own_loss:
                     held = _one(twin.optimizer, twin.model)
@@ -142,10 +140,10 @@ def take_course(
                 raise
             rows.alone = True  # the model wants its own batch: a graph, a fixed size
             first = probe(0, "start")
-        with _without_dropout(twin.model), _cast(twin.model, autocast):
+        with without_dropout(twin.model), under_autocast(twin.model, autocast):
             noise = signal_to_noise(twin.model, stream.gathered(), loss, verb=verb) if own_loss else math.nan
             alike = neighbours_agree(twin.model, rows.at(0), loss) if own_loss else math.nan
-        judged = _judge(twin.model, rows.at(0), loss, autocast, verb) if own_loss else _unjudged()
+        judged = judge(twin.model, rows.at(0), loss, autocast, verb) if own_loss else unjudged()
         sizes = _sizes(twin.model)
         initial = {name: p.detach().clone() for name, p in twin.model.named_parameters()}
         probes, learned, broken = [replace(first.reading, course=None)], [judged.at(first.reading.loss)], None
@@ -245,7 +243,7 @@ def _copy(
 
     def step(m: nn.Module, batch: Any, o: Optimizer) -> Tensor:
         o.zero_grad()
-        with _cast(m, autocast):
+        with under_autocast(m, autocast):
             value = closure(m, batch, loss=loss, step=None, verb=verb).run(m)
         value.backward()  # type: ignore[no-untyped-call]
         o.step()
@@ -275,7 +273,7 @@ def _train(twin: _Twin, batch: Any, n: int, verb: str) -> None:
     watch = sum(twin.moved) < FIRST[1] and n <= FIRST[-1]  # the first three steps that change something
     before = {name: p.detach().clone() for name, p in twin.model.named_parameters()} if watch else {}
     try:
-        with _clipping(twin.clipped), warnings.catch_warnings():
+        with clipping(twin.clipped), warnings.catch_warnings():
             # a scheduler marks its optimizer's step, and a copy of the optimizer has lost the mark
             warnings.filterwarnings("ignore", message="Seems like `optimizer.step")
             value = twin.step(twin.model, batch, twin.optimizer)
@@ -319,15 +317,6 @@ def _generators(batches: Any) -> list[torch.Generator]:
     return [g for g in found if isinstance(g, torch.Generator)]
 
 
-@contextmanager
-def _cast(model: nn.Module, autocast: torch.dtype | bool | None) -> Iterator[None]:
-    if not autocast:
-        yield
-        return
-    with autocast_of(model, autocast):
-        yield
-
-
 def _measure_update(twin: _Twin, before: dict[str, Tensor]) -> None:
     names, scalars = [], []
     for name, p in twin.model.named_parameters():
@@ -344,23 +333,6 @@ def _measure_update(twin: _Twin, before: dict[str, Tensor]) -> None:
             path = readable_path(name.rpartition(".")[0])
             twin.updates[path] = max(twin.updates.get(path, 0.0), change / size)
     twin.moved.append(moved)
-
-
-@contextmanager
-def _clipping(seen: list[bool]) -> Iterator[None]:
-    """Notes for every clip_grad_norm_ called by its module's name whether it bit."""
-    original = torch.nn.utils.clip_grad_norm_
-
-    def watched(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Tensor:
-        total = original(parameters, max_norm, *args, **kwargs)
-        seen.append(float(total) > float(max_norm))
-        return total
-
-    torch.nn.utils.clip_grad_norm_ = watched
-    try:
-        yield
-    finally:
-        torch.nn.utils.clip_grad_norm_ = original
 
 
 def _broken(twin: _Twin, n: int) -> int | None:
@@ -384,56 +356,3 @@ def _sizes(model: nn.Module) -> float:
 
 def _growth(before: float, after: float) -> float:
     return after / before if before > 0 else math.nan
-
-
-@contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
-    dropped = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
-    for module in dropped:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in dropped:
-            module.training = True
-
-
-@dataclass(slots=True)
-class _Judged:
-    """Progress of the copy on the probes' rows."""
-
-    standard: Standard
-    output: Callable[[], tuple[Any, float]]
-    first: float = math.nan
-
-    def at(self, loss: float) -> float:
-        """Against the best constant; by the fall of the loss where none can be judged."""
-        if math.isnan(self.first):
-            self.first = loss
-        if math.isnan(self.standard.constant):
-            return fall(self.first, loss)
-        return self.standard.judge(*self.output())
-
-
-def _unjudged() -> _Judged:
-    none = Standard(constant=math.nan, ignores_targets=False, judge=lambda output, value: math.nan)
-    return _Judged(none, lambda: (None, math.nan))
-
-
-def _judge(
-    model: nn.Module,
-    batch: Any,
-    loss: Callable[..., Tensor] | None,
-    autocast: torch.dtype | bool | None,
-    verb: str,
-) -> _Judged:
-    call = closure(model, batch, loss=loss, step=None, verb=verb)
-
-    @torch.no_grad()
-    def output() -> tuple[Any, float]:
-        with Guard(model.modules()), _without_dropout(model), _cast(model, autocast):
-            return output_of_closure(model, call)
-
-    with Guard(model.modules()), _without_dropout(model), _cast(model, autocast):
-        found = standard(model, batch, loss, call)
-    return _Judged(found, output)

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.probe.batch import Closure
+from fadeout.probe.batch import Closure, closure
+from fadeout.probe.guard import Guard
+from fadeout.probe.without import under_autocast, without_dropout
 
 IGNORED = -100  # torch's own ignore_index
 
@@ -177,3 +179,46 @@ def fall(first: float, now: float) -> float:
     if not (math.isfinite(first) and math.isfinite(now)) or first <= 0 or now < 0:
         return math.nan  # a likelihood, a reward: its zero means nothing
     return (first - now) / first
+
+
+@dataclass(slots=True)
+class Judged:
+    """Progress of the copy on the probes' rows."""
+
+    standard: Standard
+    output: Callable[[], tuple[Any, float]]
+    first: float = math.nan
+
+    def at(self, loss: float) -> float:
+        """Against the best constant; by the fall of the loss where none can be judged."""
+        if math.isnan(self.first):
+            self.first = loss
+        if math.isnan(self.standard.constant):
+            return fall(self.first, loss)
+        return self.standard.judge(*self.output())
+
+
+def unjudged() -> Judged:
+    """Progress by the fall of the loss alone: what the step's answers are is not known."""
+    none = Standard(constant=math.nan, ignores_targets=False, judge=lambda output, value: math.nan)
+    return Judged(none, lambda: (None, math.nan))
+
+
+def judge(
+    model: nn.Module,
+    batch: Any,
+    loss: Callable[..., Tensor] | None,
+    autocast: torch.dtype | bool | None,
+    verb: str,
+) -> Judged:
+    """Progress on one set of rows; the model runs once each time it is asked, without dropout."""
+    call = closure(model, batch, loss=loss, step=None, verb=verb)
+
+    @torch.no_grad()
+    def output() -> tuple[Any, float]:
+        with Guard(model.modules()), without_dropout(model), under_autocast(model, autocast):
+            return output_of_closure(model, call)
+
+    with Guard(model.modules()), without_dropout(model), under_autocast(model, autocast):
+        found = standard(model, batch, loss, call)
+    return Judged(found, output)
