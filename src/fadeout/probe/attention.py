@@ -152,9 +152,9 @@ def _live(p: Tensor, dp: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     # a row that sees one position has nothing to choose; one that nothing arrives at says nothing
     rows = (count.squeeze(-1) > 1) & (reference.norm(dim=-1) > 0)
     alive = (dz.norm(dim=-1) > LIVE * size) & rows
-    live = alive.sum() / rows.sum().clamp_min(1)
+    live = alive.sum() / rows.sum()  # nan where nothing arrives at any row
     entropy = -(p * p.clamp_min(1e-38).log()).sum(-1) / count.squeeze(-1).clamp_min(2).log()
     heads: tuple[Tensor, ...] = ()
     if alive.dim() == 3 and alive.shape[1] <= HEADS:  # (N, heads, T)
-        heads = (alive.sum((0, 2)) / rows.sum((0, 2)).clamp_min(1)).unbind()
-    return live, (entropy * rows).sum() / rows.sum().clamp_min(1), heads
+        heads = (alive.sum((0, 2)) / rows.sum((0, 2))).unbind()
+    return live, (entropy * rows).sum() / rows.sum(), heads

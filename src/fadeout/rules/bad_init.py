@@ -10,6 +10,9 @@ from fadeout.rules.persistence import learning, probes
 from fadeout.rules.signs import hidden_saturation
 
 
+_UNITS = frozenset("Linear Conv1d Conv2d Conv3d RNN LSTM GRU RNNCell LSTMCell GRUCell".split())  # a row is a unit
+
+
 def bad_init(reading: Reading, limits: Limits) -> Finding | None:
     """Equal units that stay equal, or a first output tens of times too large, where nothing is learned."""
     return _equal(reading, limits) or _huge(reading, limits)
@@ -23,8 +26,9 @@ def _equal(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is None:
         if reading.zero_weights:  # LoRA, ReZero and zero heads start so, and leave it with the first step
             return None
-        left = reading.equal_units
-        if any(layer.path in left and layer.weight_rms == 0 for layer in reading.layers):
+        kinds = {layer.path: layer.kind for layer in reading.layers if layer.weight_rms > 0}
+        left = tuple(path for path in reading.equal_units if kinds.get(path) in _UNITS)
+        if len(left) < len(reading.equal_units):  # a module of the user's own may scale by ones; zeros may be gates
             return None
     else:
         late_on = [p for p in reading.course.probes if p.step >= limits.stays]

@@ -105,7 +105,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
     if chain is None or not any(flags):
         return None
     if reading.course is None:
-        level: Level = "warning"
+        level: Level = "note"  # in one step a branch may be quiet on purpose
     else:
         found = _level(reading, flags, lost_in(chain), limits)
         if found is None:
