@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fadeout.records import Chain, Origin, Signal, TimeProfile
-from fadeout.rules import LIMITS, Limits, diagnose, progress, verdict
+from fadeout.rules import LIMITS, Limits, diagnose, progress, sentence, verdict
 from fadeout.rules.persistence import all_along, learning, stands
 from rules.readings import course, layer, reading
 
@@ -177,6 +177,15 @@ def test_a_fade_along_time_alarms_for_a_plain_layer_and_waits_for_a_plateau_of_a
     assert codes(course([gated] * 5, STUCK)) == [] and codes(course([gated] * 5, STUCK), "warning") == ["FO108"]
     assert codes(course([gated] * 8, [0.0] * 8)) == ["FO108"]
     assert codes(plain, "warning") == ["FO108"] and codes(gated, "note") == ["FO108"]
+
+
+def test_signs_that_contradict_each_other_leave_the_verdict_open():
+    turned = [reading(-8.0), reading(-8.0), reading(5.0), reading(5.0), reading(5.0)]
+    found = course(turned, STUCK)
+    findings = diagnose(found)
+    assert {f.code for f in findings if f.level == "alarm"} == {"FO101", "FO102"}
+    assert verdict(found, findings) == "undetermined"
+    assert "contradict" in sentence(found, "undetermined", findings)
 
 
 def test_every_limit_can_be_set():

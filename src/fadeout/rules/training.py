@@ -1,4 +1,4 @@
-"""FO209, FO214, FO301 to FO303: what the steps themselves say - rates, clipping, steps that change nothing."""
+"""FO209, FO214, FO215, FO301 to FO304: what the steps themselves say - rates, clipping, steps that change nothing."""
 
 import math
 

@@ -10,11 +10,19 @@ from fadeout.rules.persistence import falling
 
 def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
     """The first alarm's label; undetermined where nothing was there to judge or signs contradict; else flows."""
+    if contradict(findings):
+        return "undetermined"
     for finding in findings:
         if finding.level == "alarm":
             return finding.label
     probes = reading.course.probes if reading.course is not None else (reading,)
     return "flows" if any(math.isfinite(probe.ledger.decades) for probe in probes) else "undetermined"
+
+
+def contradict(findings: Sequence[Finding]) -> bool:
+    """Alarms that can't both be true of one way back: it fades by decades, and it grows by decades."""
+    by_decades = [f for f in findings if f.level == "alarm" and f.evidence and f.evidence[0].unit == "decades"]
+    return {"vanishing", "exploding"} <= {f.label for f in by_decades if f.code in ("FO101", "FO102")}
 
 
 def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> str:
@@ -31,7 +39,14 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
         last = reading.course.probes[-1].ledger if reading.course is not None else ledger
         return text + _blocks(last.blocks) + _course(reading) + memory_words(reading)
     if word == "undetermined":
-        return "Undetermined: " + _why_unknown(reading) + _course(reading)
+        why = _why_unknown(reading)
+        if contradict(findings):
+            why = (
+                "the signs contradict each other: "
+                + ", and ".join(f.claim for f in findings if f.level == "alarm")
+                + "."
+            )
+        return "Undetermined: " + why + _course(reading)
     assert first is not None
     text = f"{word.replace('_', ' ').upper()}: {first.claim}."
     if word in ("vanishing", "severed", "exploding") and first.code != "FO108":
