@@ -332,6 +332,43 @@ def test_a_training_step_of_the_users_own_is_called_by_its_names(form):
     assert "FO214" in [f.code for f in found.findings]  # clipped at every step
 
 
+def test_a_step_that_takes_nothing_trains_copies_of_what_it_closes_over():
+    model, data = stack(nn.ReLU, 2), batches()
+    optimizer, count = adam(model), 0
+
+    def step():
+        nonlocal count
+        once(model, data[count % 8], optimizer)
+        count += 1
+
+    before = [p.detach().clone() for p in model.parameters()]
+    found = fadeout.examine(model, optimizer=optimizer, train_step=step, steps=40)
+    assert found.verdict == "flows" and found.decades < 0
+    assert count == 0 and not optimizer.state
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    without = fadeout.examine(model, train_step=step, steps=4)
+    assert without.verdict == "flows" and not optimizer.state
+
+
+def test_a_step_that_reaches_the_original_behind_our_back_is_refused_and_undone():
+    model = stack(nn.ReLU, 2)
+    optimizer = adam(model)
+
+    class Hidden:
+        """What a closure can hide: no module, no optimizer."""
+
+        def go(self, batch):
+            once(model, batch, optimizer)
+
+    hidden = Hidden()
+    before = [p.detach().clone() for p in model.parameters()]
+    for options in ({}, {"loss": F.cross_entropy}):
+        with pytest.raises(ValueError, match="trains the model outside"):
+            fadeout.examine(model, batches(), train_step=lambda m, b: hidden.go(b), steps=4, **options)
+        assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+        assert all(p.grad is None for p in model.parameters())
+
+
 def test_two_optimizers_and_two_losses_are_no_trouble():
     class Gan(nn.Module):
         def __init__(self):
@@ -370,7 +407,8 @@ def test_two_optimizers_and_two_losses_are_no_trouble():
         ({"steps": 2.5}, ValueError, "steps= counts optimizer steps"),
         ({"steps": 5, "data": []}, ValueError, "batches is empty"),
         ({"steps": 5, "data": 3}, TypeError, "an iterable of batches, got int"),
-        ({"steps": 5, "train_step": lambda: None}, ValueError, r"must take \(model, batch, optimizer\)"),
+        ({"steps": 5, "train_step": lambda a, b, c, d: None}, ValueError, r"must take \(model, batch, optimizer\)"),
+        ({"steps": 5, "loss": None, "train_step": lambda: None}, fadeout.FadeoutError, "never called backward"),
         ({"steps": 5, "train_step": "now"}, TypeError, "train_step= must be callable"),
         ({"steps": 5, "train_step": lambda m, b, o: 1 / 0}, fadeout.ModelError, "training step 1 failed: ZeroDivision"),
     ],

@@ -58,7 +58,8 @@ def examine(
         steps: Optimizer steps to train a copy for; the second argument is then an iterable of
             batches, cycled, and `optimizer` (or `train_step`) is needed.  0 for one exam.
         train_step: (model, batch, optimizer) -> loss: what the training loop does once, where it is
-            more than zero_grad, loss, backward, step: several optimizers, clipping, schedulers.
+            more than zero_grad, loss, backward, step: several optimizers, clipping, schedulers.  It
+            may take fewer of the three, or nothing: what it closes over is copied for it.
 
     Returns:
         An immutable `Exam`.

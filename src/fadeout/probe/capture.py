@@ -32,8 +32,10 @@ class Caught(BaseException):
 def bound(train_step: Callable[..., Any], *, verb: str) -> Callable[[nn.Module, Any, Any], Any]:
     """A training step as a function of (model, batch, optimizer), by its parameters' names or their order.
 
+    One that takes nothing must close over what it trains (`isolated` gives it copies).
+
     Raises:
-        ValueError: If it takes no model: it could only train the original.
+        ValueError: If it takes more than three arguments.
     """
     try:
         parameters = [
@@ -44,9 +46,9 @@ def bound(train_step: Callable[..., Any], *, verb: str) -> Callable[[nn.Module, 
     except (TypeError, ValueError):
         return train_step
     names = [p.name for p in parameters]
-    if not 1 <= len(names) <= 3:
+    if len(names) > 3:
         raise ValueError(
-            f"{verb}: train_step= must take (model, batch, optimizer), so that a copy can be trained; "
+            f"{verb}: train_step= must take (model, batch, optimizer), or fewer of them; "
             f"this one takes ({', '.join(names)})"
         )
     roles: list[int] = []
@@ -65,6 +67,31 @@ def bound(train_step: Callable[..., Any], *, verb: str) -> Callable[[nn.Module, 
         return train_step(*plain, **named)
 
     return run
+
+
+@contextmanager
+def unharmed(model: nn.Module, *, verb: str) -> Iterator[None]:
+    """Watches the user's own parameters while their step runs for the first time on a copy.
+
+    Raises:
+        ValueError: If the step trained the original; its parameters and gradients are put back.
+    """
+    kept = [(p, p.detach().clone(), p.grad) for p in model.parameters() if p.layout == torch.strided]
+    try:
+        yield
+    finally:
+        touched = False
+        for p, value, grad in kept:
+            if p.grad is not grad or not torch.equal(p.detach(), value):
+                touched = touched or not (torch.equal(p.detach(), value) or bool(torch.isnan(value).any()))
+                touched = touched or p.grad is not grad
+                p.data.copy_(value)
+                p.grad = grad
+        if touched:
+            raise ValueError(
+                f"{verb}: train_step= trains the model outside instead of the one it is given; use its arguments, "
+                "or write it as one function that names what it trains"
+            )
 
 
 def isolated(train_step: Callable[..., Any], memo: dict[int, Any]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.probe.batch import closure, tensors
 from fadeout.probe.batches import Rows, Stream
-from fadeout.probe.capture import bound, caught, clipping, isolated, which_backward
+from fadeout.probe.capture import bound, caught, clipping, isolated, unharmed, which_backward
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import readable_path
 from fadeout.probe.noise import neighbours_agree, signal_to_noise
@@ -98,14 +98,14 @@ def take_course(
     with Guard([]) as kept:  # the random state is the user's
         for generator in _generators(batches):
             kept.before_draw(generator)
-        stream = Stream(batches, verb)
+        stream = Stream([None] if batches is None else batches, verb)
         start = torch.get_rng_state()
         twin = _copy(model, optimizer, train_step, loss, autocast, verb)
         notes: list[str] = list(stream.notes)
         own_loss = loss is not None or train_step is None
         if not own_loss:
             spare = _spare(twin, verb)
-            with Guard([]), warnings.catch_warnings():
+            with Guard([]), unharmed(unwrapped(model)[0], verb=verb), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Seems like `optimizer.step|.*lr_scheduler.step")
                 found = which_backward(lambda: spare.step(spare.model, stream.first, spare.optimizer))
                 twin.which, twin.backwards = found
@@ -150,7 +150,11 @@ def take_course(
         goals, spoilt = schedule(steps), False
         for n in range(1, steps + 1):
             batch = stream.at(n - 1)
-            _train(twin, batch, n, verb)
+            if n == 1 and train_step is not None:
+                with unharmed(unwrapped(model)[0], verb=verb):
+                    _train(twin, batch, n, verb)
+            else:
+                _train(twin, batch, n, verb)
             if broken is None and (broken := _broken(twin, n)) is not None:
                 spoilt = any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in tensors(batch))
             if broken is None and n in goals and not _sound(twin.model):
@@ -199,7 +203,7 @@ def _check(
         )
     if train_step is not None and not callable(train_step):
         raise TypeError(f"{verb}: train_step= must be callable; got {type(train_step).__name__}")
-    if batches is None:
+    if batches is None and train_step is None:
         raise ValueError(f"{verb}: steps= needs batches, an iterable of what one step takes, e.g. a DataLoader")
     if not isinstance(model, nn.Module):
         raise TypeError(
