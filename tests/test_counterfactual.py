@@ -62,6 +62,7 @@ def found(model):
 def test_slopes_are_confirmed_by_a_copy_with_another_activation():
     finding = found(chain(nn.Sigmoid))
     assert (finding.code, finding.status, finding.cause[0].kind) == ("FO101", "confirmed", "slope")
+    assert finding.expected == pytest.approx(finding.decades, abs=1.0)  # as theory foresees it
     copied = next(e for e in finding.evidence if "ReLU and He" in e.name)
     assert copied.value > -1.5
 

@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from fadeout.forecast import predict_from
 from fadeout.probe.course import take_course
 from fadeout.probe.reading import take_reading
 from fadeout.probe.subject import unwrapped
-from fadeout.records import Course, Environment, Exam, Training
+from fadeout.records import Course, Environment, Exam, Finding, Reading, Training
 from fadeout.rules import diagnose, progress, sentence, verdict
 from fadeout.version import VERSION
 
@@ -107,9 +108,11 @@ def examine(
     trunk = frozenset(w.path for w in reading.ledger.weights if w.trunk)
     bench = Bench(model=subject, closure=seen.closure, within=within, autocast=autocast, trunk=trunk)
     activations = frozenset(layer.activation for layer in reading.layers if layer.activation)
+    forecast = predict_from(sketch, reading.ledger)
+    foreseen = forecast.decades if forecast is not None and forecast.decades is not None else math.nan
+    foretold = [_foreseen(found, reading, foreseen) for found in diagnose(reading)]
     findings = tuple(
-        confirm(found, bench, activations=activations) if found.level == "alarm" else found
-        for found in diagnose(reading)
+        confirm(found, bench, activations=activations) if found.level == "alarm" else found for found in foretold
     )
     word = verdict(reading, findings)
     parameter = next(seen.subject.watched.parameters())
@@ -124,7 +127,7 @@ def examine(
         effective_blocks=reading.ledger.blocks,
         ledger=reading.ledger,
         layers=reading.layers,
-        forecast=predict_from(sketch, reading.ledger),
+        forecast=forecast,
         findings=findings,
         environment=Environment(
             fadeout=VERSION,
@@ -147,6 +150,12 @@ def examine(
         streams=reading.streams,
         course=_training(reading.course),
     )
+
+
+def _foreseen(finding: Finding, reading: Reading, decades: float) -> Finding:
+    """A finding about the whole way back with what theory expected there."""
+    whole = finding.code in ("FO101", "FO102") and finding.decades == reading.ledger.decades
+    return replace(finding, expected=decades) if whole else finding
 
 
 def _spread(course: Course | None) -> float:
