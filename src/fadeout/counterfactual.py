@@ -46,14 +46,18 @@ class Bench:
     trunk: frozenset[str] = frozenset()
 
 
+def can_confirm(finding: Finding) -> bool:
+    """Whether there is a cause that a counterfactual can test: that of an alarm of vanishing."""
+    tested = finding.code == "FO101" and finding.level == "alarm"
+    return tested and bool(finding.cause) and math.isfinite(finding.decades)
+
+
 def confirm(finding: Finding, bench: Bench, *, activations: frozenset[str]) -> Finding:
     """The finding with its cause confirmed or refuted where a counterfactual could say.
 
     Args:
         activations: Names of the activations in use.
     """
-    if finding.code != "FO101" or not finding.cause or not math.isfinite(finding.decades):
-        return finding
     kind = finding.cause[0].kind
     copied = _by_copy(finding, bench, kind, activations)
     if copied is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.counterfactual import Bench, confirm
+from fadeout.counterfactual import Bench, can_confirm, confirm
 from fadeout.forecast import predict_from
 from fadeout.probe.course import take_course
 from fadeout.probe.reading import take_reading
@@ -102,18 +102,19 @@ def examine(
         )
     reading, sketch, seen, notes = taken.reading, taken.sketch, taken.seen, taken.notes
     assert sketch is not None
-    subject = unwrapped(model)[0]
-    if reading.course is not None:  # a closure of the training step may hold optimizers of the model's own
-        subject = copy.deepcopy(subject)
-    trunk = frozenset(w.path for w in reading.ledger.weights if w.trunk)
-    bench = Bench(model=subject, closure=seen.closure, within=within, autocast=autocast, trunk=trunk)
-    activations = frozenset(layer.activation for layer in reading.layers if layer.activation)
     forecast = predict_from(sketch, reading.ledger)
     foreseen = forecast.decades if forecast is not None and forecast.decades is not None else math.nan
-    foretold = [_foreseen(found, reading, foreseen) for found in diagnose(reading)]
-    findings = tuple(
-        confirm(found, bench, activations=activations) if found.level == "alarm" else found for found in foretold
-    )
+    findings = tuple(_foreseen(found, reading, foreseen) for found in diagnose(reading))
+    if any(can_confirm(found) for found in findings):
+        subject = unwrapped(model)[0]
+        if reading.course is not None:  # a closure of the training step may hold optimizers of the model's own
+            subject = copy.deepcopy(subject)
+        trunk = frozenset(w.path for w in reading.ledger.weights if w.trunk)
+        bench = Bench(model=subject, closure=seen.closure, within=within, autocast=autocast, trunk=trunk)
+        activations = frozenset(layer.activation for layer in reading.layers if layer.activation)
+        findings = tuple(
+            confirm(found, bench, activations=activations) if can_confirm(found) else found for found in findings
+        )
     word = verdict(reading, findings)
     parameter = next(seen.subject.watched.parameters())
     return Exam(

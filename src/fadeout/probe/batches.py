@@ -10,7 +10,6 @@ from torch import Tensor
 from fadeout.probe.batch import tensors
 
 GATHERED = 8  # batches that the probes' rows come from
-EARLY = 21  # steps up to which probes may cost what they like
 
 
 class Stream:
@@ -35,19 +34,15 @@ class Stream:
         self.running: Iterator[Any] = iter(())
         self.count = 0  # different batches given so far
         self._round = False  # the source was read to its end once
-        found = list(islice(iter(batches), GATHERED)) if self.again else []
+        source = iter(batches)
+        found = list(islice(source, GATHERED))
         if not self.again:
-            self.running = iter(batches)
-            found = list(islice(self.running, GATHERED))
+            self.running = source
             self.keep = list(found)
         if not found:
             raise ValueError(f"{verb}: batches is empty; pass at least one batch")
-        self.start = found
+        self.gathered = found  # the first few
         self.first = found[0]
-
-    def gathered(self) -> list[Any]:
-        """The first few batches."""
-        return self.start
 
     def at(self, n: int) -> Any:
         """Batch number n; numbers rise by one from call to call."""
@@ -78,16 +73,16 @@ class Stream:
 class Rows:
     """The same rows at every probe, fewer at the later ones of a short course."""
 
-    def __init__(self, batches: list[Any], *, early: int, late: int) -> None:
+    def __init__(self, batches: list[Any], *, early: int, late: int, until: int) -> None:
         self.batches = batches
-        self.early, self.late = early, late
+        self.early, self.late, self.until = early, late, until  # rows, rows, the last step that is early
         self.alone = False  # the batches can't be put together: the first one stands for them
         self._made: dict[int, Any] = {}
 
     def at(self, n: int) -> Any:
         if self.alone:
             return self.batches[0]
-        rows = self.early if n <= EARLY else self.late
+        rows = self.early if n <= self.until else self.late
         if rows not in self._made:
             self._made[rows] = _gather(self.batches, rows)
         return self._made[rows]
@@ -105,11 +100,10 @@ def _gather(batches: list[Any], rows: int) -> Any:
 
 
 def _joined(parts: list[Any], per: int, rows: int) -> Any:
-    first = parts[0]
     sizes = [{len(t) if t.dim() else -1 for t in tensors(part)} for part in parts]
     if any(len(size) != 1 or -1 in size for size in sizes):
         raise ValueError("tensors of one batch differ in rows")
-    return _join(parts, per, rows) if not isinstance(first, Tensor) else _join([*parts], per, rows)
+    return _join(parts, per, rows)
 
 
 def _join(parts: list[Any], per: int, rows: int) -> Any:

@@ -82,9 +82,9 @@ def unharmed(model: nn.Module, *, verb: str) -> Iterator[None]:
     finally:
         touched = False
         for p, value, grad in kept:
-            if p.grad is not grad or not torch.equal(p.detach(), value):
-                touched = touched or not (torch.equal(p.detach(), value) or bool(torch.isnan(value).any()))
-                touched = touched or p.grad is not grad
+            trained = not (torch.equal(p.detach(), value) or bool(torch.isnan(value).any()))
+            if trained or p.grad is not grad:
+                touched = True
                 p.data.copy_(value)
                 p.grad = grad
         if touched:

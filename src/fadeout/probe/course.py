@@ -109,7 +109,7 @@ def take_course(
                 warnings.filterwarnings("ignore", message="Seems like `optimizer.step|.*lr_scheduler.step")
                 found = which_backward(lambda: spare.step(spare.model, stream.first, spare.optimizer))
                 twin.which, twin.backwards = found
-        rows = Rows(stream.gathered(), early=ROWS, late=_late(stream.first, steps))
+        rows = Rows(stream.gathered, early=ROWS, late=_late(stream.first, steps), until=FIRST[-1])
 
         def probe(n: int, how: How) -> Taken:
             batch = rows.at(n)
@@ -141,7 +141,7 @@ def take_course(
             rows.alone = True  # the model wants its own batch: a graph, a fixed size
             first = probe(0, "start")
         with without_dropout(twin.model), under_autocast(twin.model, autocast):
-            noise = signal_to_noise(twin.model, stream.gathered(), loss, verb=verb) if own_loss else math.nan
+            noise = signal_to_noise(twin.model, stream.gathered, loss, verb=verb) if own_loss else math.nan
             alike = neighbours_agree(twin.model, rows.at(0), loss) if own_loss else math.nan
         judged = judge(twin.model, rows.at(0), loss, autocast, verb) if own_loss else unjudged()
         sizes = _sizes(twin.model)
@@ -181,7 +181,7 @@ def take_course(
             clipped=sum(twin.clipped) / len(twin.clipped) if twin.clipped else math.nan,
             signal_to_noise=noise,
             neighbours=alike,
-            one_class=_one_class(stream.gathered()),
+            one_class=_one_class(stream.gathered),
             batches=stream.count,
             spoilt=spoilt,
             unmoved=not _moved(twin.model, initial),

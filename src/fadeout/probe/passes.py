@@ -117,9 +117,15 @@ def take(
     names.samples = closure.samples
     guard.set_gradients_aside()
     observer.forward(names)
-    again = {
+    options: dict[str, Any] = {
         "observer": observer, "autocast": autocast, "scale": scale, "exact": exact, "double": double, "verb": verb,
+        "clone_inputs": clone_inputs, "track_inputs": track_inputs, "reentrant": reentrant, "spared": spared,
     }  # fmt: skip
+
+    def again(**changes: bool) -> Pass:
+        guard.rewind()
+        return take(subject, closure, guard, **{**options, **changes})
+
     try:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
@@ -137,13 +143,11 @@ def take(
         if text.startswith(f"{verb}: "):  # our own word on the call
             raise
         if not clone_inputs and "leaf" in text and "in-place" in text:
-            guard.rewind()
-            return take(subject, closure, guard, clone_inputs=True, reentrant=reentrant, **again)  # type: ignore[arg-type]
+            return again(clone_inputs=True)
         failure = _model_error(verb, "forward", error, names)
         if track_inputs:  # does it run where nobody asks for the input's gradient?
-            guard.rewind()
             try:
-                return take(subject, closure, guard, track_inputs=False, reentrant=reentrant, **again)  # type: ignore[arg-type]
+                return again(track_inputs=False)
             except ModelError:
                 raise failure from error
         raise failure from error
@@ -178,34 +182,14 @@ def take(
             )
     except Exception as error:
         if not reentrant and ("use_reentrant" in str(error) or "Checkpointing is not compatible" in str(error)):
-            guard.rewind()
-            return take(
-                subject,
-                closure,
-                guard,
-                clone_inputs=clone_inputs,
-                track_inputs=track_inputs,
-                reentrant=True,
-                **again,  # type: ignore[arg-type]
-            )
+            return again(reentrant=True)
         if "already unpacked" in str(error) and not spared:
-            guard.rewind()
             observer.leave_saved()
-            return take(
-                subject,
-                closure,
-                guard,
-                clone_inputs=clone_inputs,
-                track_inputs=track_inputs,
-                reentrant=reentrant,
-                spared=True,
-                **again,  # type: ignore[arg-type]
-            )
+            return again(spared=True)
         failure = _model_error(verb, "backward", error, names)
         if track_inputs:
-            guard.rewind()
             try:
-                return take(subject, closure, guard, track_inputs=False, reentrant=reentrant, **again)  # type: ignore[arg-type]
+                return again(track_inputs=False)
             except ModelError:
                 raise failure from error
         raise failure from error

@@ -3,7 +3,7 @@
 from fadeout.records import Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import all_along, probes
+from fadeout.rules.persistence import all_along, lasting, probes
 
 
 def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
@@ -11,18 +11,18 @@ def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
 
     Source: arXiv:2303.06296 and trials.
     """
-    every = [_saturated(probe, limits) for probe in probes(reading)]
-    if not every[-1] or not all_along([bool(paths) for paths in every]):
+    paths = lasting(reading, lambda probe: _saturated(probe, limits))
+    if not paths:
         return None
     rows = {row.path: row for row in probes(reading)[-1].tokens}
-    worst = min(every[-1], key=lambda path: rows[path].live_rows)
+    worst = min(paths, key=lambda path: rows[path].live_rows)
     live = min((rows[worst].live_rows, *rows[worst].live_heads))
     return remark(
         reading,
         code="FO203",
         label="saturated",
-        claim=f"attention is saturated in {listed(every[-1])}: {live:.0%} of the softmax's rows still pass a gradient",
-        where=every[-1],
+        claim=f"attention is saturated in {listed(paths)}: {live:.0%} of the softmax's rows still pass a gradient",
+        where=paths,
         evidence=(
             Evidence(name="live rows", value=live, bound=limits.live_rows, unit="share"),
             Evidence(name="entropy over its largest", value=rows[worst].entropy, bound=limits.entropy, unit="share"),

@@ -1,13 +1,12 @@
 """FO107: initial weights that training can't leave: units all alike, or outputs far larger than the targets."""
 
-import itertools
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import named
+from fadeout.rules.build import named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
-from fadeout.rules.signs import hidden_saturation
+from fadeout.rules.signs import growth, hidden_saturation
 
 _UNITS = frozenset("Linear Conv1d Conv2d Conv3d RNN LSTM GRU RNNCell LSTMCell GRUCell".split())  # a row is a unit
 
@@ -88,11 +87,8 @@ def _least(target: float) -> float:
 
 def _largest(reading: Reading) -> list[str]:
     """The layers whose output grows most over the one before, the data side first."""
-    rows = [layer for layer in reading.layers if layer.activation_rms > 0 and math.isfinite(layer.activation_rms)]
-    grown = [(b.activation_rms / a.activation_rms, b.path) for a, b in itertools.pairwise(rows)]
-    if rows and reading.signal is not None and reading.signal.input > 0:
-        grown.append((rows[0].activation_rms / reading.signal.input, rows[0].path))
-    return [path for factor, path in sorted(grown, reverse=True) if factor > 5][:6]
+    grown = sorted(((factor, path) for path, factor in growth(reading)), reverse=True)
+    return [path for factor, path in grown if factor > 5][:6]
 
 
 def _saturated(reading: Reading, limits: Limits) -> bool:
@@ -112,20 +108,14 @@ def _finding(
     helps: tuple[str, ...],
     wont: WontHelp,
 ) -> Finding:
-    return Finding(
+    return remark(
+        reading,
         code="FO107",
         label="bad_init",
         level="alarm",
         claim=claim,
         where=where,
-        line=next((w.line for w in reading.ledger.weights if where and w.path == where[0]), ""),
-        decades=reading.ledger.decades,
-        expected=math.nan,
-        since=reading.step,
-        confidence=math.nan,
-        cause=(),
-        status="account",
         evidence=(Evidence(name=name, value=value, bound=bound, unit=unit),),
         helps=helps,
-        wont_help=(wont,),
+        wont=(wont,),
     )

@@ -3,7 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
-from fadeout.rules.build import named
+from fadeout.rules.build import named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes, since, stands
 from fadeout.rules.signs import Dead, dead
@@ -79,19 +79,14 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
     rows = [r for r in probe.layers if not math.isnan(r.dead) and r.dead >= limits.dead]
     paths = tuple(dict.fromkeys([layer.path, *(r.path for r in rows)]))
     more = f" ({len(paths):,} such layers)" if len(paths) > 1 else ""
-    return Finding(
+    return remark(
+        probe,
         code="FO105",
         label="dead",
         level=level,
         claim=_claim(found, layer, more, limits) + _hot(reading, limits),
         where=paths,
-        line=next((w.line for w in probe.ledger.weights if w.path == layer.path), ""),
-        decades=probe.ledger.decades,
-        expected=math.nan,
         since=since(reading, lambda p: _whole(dead(p), limits) or _gone(p, limits) is not None),
-        confidence=math.nan,
-        cause=(),
-        status="account",
         evidence=(
             Evidence(
                 name="dead units of the layer",
@@ -102,7 +97,7 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
             Evidence(name="dead units overall", value=found.overall, bound=limits.dead_overall, unit="share"),
         ),
         helps=_HELPS,
-        wont_help=_WONT,
+        wont=_WONT,
     )
 
 

@@ -1,13 +1,13 @@
 """FO102: the gradient grows by orders of magnitude towards the first layer, or the training blows up."""
 
 import math
-from itertools import pairwise
 
 from fadeout.records import Evidence, Finding, Kind, Level, Reading, WontHelp
-from fadeout.rules.build import named
+from fadeout.rules.build import named, remark
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
+from fadeout.rules.signs import growth
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
     "weight": (
@@ -55,25 +55,20 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
     )
     if hot:
         claim += f"; the first updates change {named(paths[0])} by {ratio:.0%} of its weights"
-    return Finding(
+    return remark(  # no cause: the account of step 0 says nothing of what the steps did
+        reading,
         code="FO102",
         label="exploding",
         level="alarm",
         claim=claim,
         where=paths,
-        line=next((w.line for w in reading.ledger.weights if paths and w.path == paths[0]), ""),
-        decades=reading.ledger.decades,
-        expected=math.nan,
         since=course.broken if course.broken is not None else course.steps,
-        confidence=math.nan,
-        cause=(),  # the account of step 0 says nothing of what the steps did
-        status="account",
         evidence=(
             Evidence(name=name, value=value, bound=bound, unit=unit),
             Evidence(name="largest update ratio of the first steps", value=ratio, bound=limits.update, unit="ratio"),
         ),
         helps=("a smaller learning rate, with warm-up", "gradient clipping by norm", "smaller initial weights"),
-        wont_help=(WontHelp(what="training longer", why="what is not finite stays so"),) if broken else (),
+        wont=(WontHelp(what="training longer", why="what is not finite stays so"),) if broken else (),
     )
 
 
@@ -105,10 +100,7 @@ def _blamed(reading: Reading, limits: Limits) -> tuple[str, ...]:
 
 def _loud(reading: Reading, limits: Limits) -> str:
     """The one layer whose output is ten times what entered it, in the forward of step 0."""
-    rows = [layer for layer in reading.layers if layer.activation_rms > 0 and math.isfinite(layer.activation_rms)]
-    grown = {b.path: b.activation_rms / a.activation_rms for a, b in pairwise(rows)}
-    if rows and reading.signal is not None and reading.signal.input > 0:
-        grown[rows[0].path] = rows[0].activation_rms / reading.signal.input
+    grown = dict(growth(reading))
     order = sorted(grown, key=lambda path: -grown[path])
     alone = len(order) > 1 and grown[order[0]] >= limits.loud and grown[order[0]] >= 3 * grown[order[1]]
     return order[0] if alone else ""

@@ -5,15 +5,15 @@ import math
 from fadeout.records import Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import all_along, probes
+from fadeout.rules.persistence import lasting, probes
 
 FLUSHED = 2.0**-25  # half of float16's smallest subnormal: a layer whose whole norm is below it has no gradient left
 
 
 def flushed(reading: Reading, limits: Limits) -> Finding | None:
     """Layers most of whose gradient float16 turns to zero under one scale for the whole pass.  Source: trials."""
-    every = [_flushed(probe, limits) for probe in probes(reading)]
-    if not every[-1] or not all_along([bool(paths) for paths in every]):
+    paths = lasting(reading, lambda probe: _flushed(probe, limits))
+    if not paths:
         return None
     half = reading.dtype == "float16"
     known = [layer.underflow.fp16 for layer in probes(reading)[-1].layers]
@@ -24,9 +24,9 @@ def flushed(reading: Reading, limits: Limits) -> Finding | None:
         code="FO205",
         label="vanishing",
         level="warning" if half else "note",
-        claim=f"float16 {'flushes' if half else 'would flush'} {worst:.0%} of the gradient at {listed(every[-1])}, "
+        claim=f"float16 {'flushes' if half else 'would flush'} {worst:.0%} of the gradient at {listed(paths)}, "
         "even with the best loss scale",
-        where=every[-1],
+        where=paths,
         evidence=(Evidence(name="values flushed in float16", value=worst, bound=limits.flushed, unit="share"),),
         helps=("bf16, whose range is float32's", "bringing the gradient back first: the flush follows the fade"),
         wont=(WontHelp(what="a larger loss scale", why="the largest gradient is at the format's maximum already"),),
@@ -41,18 +41,18 @@ def _flushed(probe: Reading, limits: Limits) -> tuple[str, ...]:
 
 def below_eps(reading: Reading, limits: Limits) -> Finding | None:
     """Layers whose gradient is mostly below ten eps, where Adam's step shrinks with it.  Source: trials."""
-    every = [_faint(probe, limits) for probe in probes(reading)]
-    if not every[-1] or not all_along([bool(paths) for paths in every]):
+    paths = lasting(reading, lambda probe: _faint(probe, limits))
+    if not paths:
         return None
-    rows = [layer for layer in probes(reading)[-1].layers if layer.path in every[-1]]
+    rows = [layer for layer in probes(reading)[-1].layers if layer.path in paths]
     worst = max(layer.below_eps for layer in rows)
     return remark(
         reading,
         code="FO206",
         label="vanishing",
-        claim=f"{worst:.0%} of the gradient at {listed(every[-1])} is below ten times the eps of {reading.optimizer}: "
+        claim=f"{worst:.0%} of the gradient at {listed(paths)} is below ten times the eps of {reading.optimizer}: "
         "those weights move less and less",
-        where=every[-1],
+        where=paths,
         evidence=(Evidence(name="entries below 10 eps", value=worst, bound=limits.faint, unit="share"),),
         helps=("a smaller eps, 1e-12 and below", "Muon on the matrices"),
         wont=(WontHelp(what="a larger learning rate", why="it moves the layers that move already"),),

@@ -26,6 +26,12 @@ def all_along(flags: Sequence[bool]) -> bool:
     return flags[0] and flags[-1] and sum(flags) >= 0.8 * len(flags)
 
 
+def lasting(reading: Reading, find: Callable[[Reading], tuple[str, ...]]) -> tuple[str, ...]:
+    """The paths that the last probe shows, where nearly every probe shows some; else none."""
+    every = [find(probe) for probe in probes(reading)]
+    return every[-1] if all_along([bool(paths) for paths in every]) else ()
+
+
 def since(reading: Reading, sign: Callable[[Reading], bool]) -> int:
     """The step of the first probe that shows a sign; that of the reading where none does."""
     return next((probe.step for probe in probes(reading) if sign(probe)), reading.step)

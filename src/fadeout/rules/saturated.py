@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
-from fadeout.rules.build import named
+from fadeout.rules.build import named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
 from fadeout.rules.signs import hidden_saturation, output_saturation, shut_gate
@@ -82,24 +82,19 @@ def _finding(
         *(("a loss that takes logits, without an activation of its own",) if output else ()),
     )
     paths = tuple(dict.fromkeys([layer.path, *(r.path for r in probe.layers if not output and r.saturated > bound)]))
-    return Finding(
+    return remark(
+        probe,
         code="FO106",
         label="saturated",
         level=level,
         claim=f"{layer.saturated:.0%} of the {layer.activation} behind {named(layer.path)} is saturated: "
         f"its mean slope is {layer.mean_slope:.2g} of the largest",
         where=paths,
-        line=next((w.line for w in probe.ledger.weights if w.path == layer.path), ""),
-        decades=probe.ledger.decades,
-        expected=math.nan,
         since=start,
-        confidence=math.nan,
-        cause=(),
-        status="account",
         evidence=(
             Evidence(name="saturated elements", value=layer.saturated, bound=bound, unit="share"),
             Evidence(name="mean slope over the largest", value=layer.mean_slope, bound=math.nan, unit="share"),
         ),
         helps=helps,
-        wont_help=_WONT,
+        wont=_WONT,
     )

@@ -40,13 +40,11 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
         return None
     reached = [layer.path for layer in reading.layers if layer.trained and layer.path not in lost]
     gap = _gap(reading, lost, reached)
-    place = f": {gap.op or 'the graph ends'} in {named(gap.path)}" if gap is not None else ""
     alarm = reading.course is not None and learning(reading, limits) in ("not", "little")
     found = _finding(
         reading,
-        claim=f"no gradient path leads to {len(lost)} of the layers that {reading.optimizer} is to train{place}"
-        + (f", {gap.line}" if gap is not None and gap.line else ""),
-        where=tuple(dict.fromkeys((*([gap.path] if gap is not None and gap.path else []), *reversed(lost)))),
+        claim=f"no gradient path leads to {len(lost)} of the layers that {reading.optimizer} is to train{_words(gap)}",
+        where=_beside(gap, lost),
         line=gap.line if gap is not None else "",
         helps=("removing the detach(), no_grad() or .data between them and the loss",),
     )
@@ -83,12 +81,10 @@ def _no_path(reading: Reading) -> Finding | None:
         return None
     gap = _gap(reading, first, trained[len(first) :])
     how = "the detach(), no_grad() or .data" if gap is None or not gap.op else f"the {gap.op}"
-    place = f": {gap.op or 'the graph ends'} in {named(gap.path)}" if gap is not None else ""
     return _finding(
         reading,
-        claim=f"no gradient path leads to the first {len(first)} of {len(trained)} trained layers{place}"
-        + (f", {gap.line}" if gap is not None and gap.line else ""),
-        where=tuple(dict.fromkeys((*([gap.path] if gap is not None and gap.path else []), *reversed(first)))),
+        claim=f"no gradient path leads to the first {len(first)} of {len(trained)} trained layers{_words(gap)}",
+        where=_beside(gap, first),
         line=gap.line if gap is not None else "",
         helps=(f"removing {how} between them and the loss",),
     )
@@ -103,6 +99,18 @@ def _gap(reading: Reading, lost: list[str], reached: list[str]) -> Gap | None:
         if found:
             return found[-1]
     return None
+
+
+def _words(gap: Gap | None) -> str:
+    """': detach in encoder, net.py:12'."""
+    if gap is None:
+        return ""
+    return f": {gap.op or 'the graph ends'} in {named(gap.path)}" + (f", {gap.line}" if gap.line else "")
+
+
+def _beside(gap: Gap | None, lost: list[str]) -> tuple[str, ...]:
+    """The place that lets go, then the lost layers, the one beside it first."""
+    return tuple(dict.fromkeys((*([gap.path] if gap is not None and gap.path else []), *reversed(lost))))
 
 
 def _within(path: str, module: str) -> bool:

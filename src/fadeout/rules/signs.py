@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from fadeout.records import Chain, Layer, Reading, TimeProfile
 from fadeout.rules.limits import Limits
@@ -84,6 +85,15 @@ def time_fade(reading: Reading) -> TimeProfile | None:
 def gated(row: TimeProfile) -> bool:
     """Whether a recurrent layer has gates: its reach at the start says little about what it can learn."""
     return len(row.gates) > 1
+
+
+def growth(reading: Reading) -> list[tuple[str, float]]:
+    """(layer, rms of its output over that of the layer before), the first layer's over the input last."""
+    rows = [layer for layer in reading.layers if layer.activation_rms > 0 and math.isfinite(layer.activation_rms)]
+    grown = [(b.path, b.activation_rms / a.activation_rms) for a, b in pairwise(rows)]
+    if rows and reading.signal is not None and reading.signal.input > 0:
+        grown.append((rows[0].path, rows[0].activation_rms / reading.signal.input))
+    return grown
 
 
 def all_zero(reading: Reading) -> bool:
