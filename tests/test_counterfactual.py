@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import fadeout
+from fadeout.call.batch import closure
 from fadeout.counterfactual import Bench, reinitialised, replayed
-from fadeout.probe.batch import closure
 
 X, Y = torch.randn(64, 32, generator=torch.Generator().manual_seed(3)), torch.arange(64) % 5
 

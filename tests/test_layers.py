@@ -19,6 +19,7 @@ LAYERS = (
     "render store",
     "forecast counterfactual",
     "rules treatments init probe",
+    "call",
     "theory records errors version",
 )
 RANK = {name: len(LAYERS) - i for i, row in enumerate(LAYERS) for name in row.split()}

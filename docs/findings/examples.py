@@ -432,6 +432,38 @@ def answers_ignored() -> Call:
     return asked(model, [(x, y)], loss=loss, optimizer=adam, steps=30)
 
 
+class Listed(nn.Module):
+    """Hidden layers in a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = [nn.Linear(64, 64) for _ in range(3)]
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.hidden:
+            x = F.relu(layer(x))
+        return self.head(x)
+
+
+def unregistered() -> Call:
+    torch.manual_seed(0)
+    x = torch.randn(256, 64)
+    y = x[:, :4].argmax(1)
+    model = Listed()
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3)  # which holds the head alone
+    return asked(model, (x, y), loss=F.cross_entropy, optimizer=adam)
+
+
+def unheld() -> Call:
+    torch.manual_seed(0)
+    x = torch.randn(256, 64)
+    y = x[:, :4].argmax(1)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    adam = torch.optim.Adam(model[-1].parameters(), lr=1e-3)  # of the last layer alone
+    return asked(model, (x, y), loss=F.cross_entropy, optimizer=adam)
+
+
 EXAMPLES = (
     Example(code="FO101", make=vanishing),
     Example(code="FO102", make=exploding),
@@ -460,6 +492,8 @@ EXAMPLES = (
     Example(code="FO217", make=noisy),
     Example(code="FO218", make=dormant),
     Example(code="FO219", make=tanh_for_norm),
+    Example(code="FO220", make=unregistered),
+    Example(code="FO221", make=unheld),
     Example(code="FO301", make=rate_too_low),
     Example(code="FO302", make=elsewhere),
     Example(code="FO303", make=nothing_moves),

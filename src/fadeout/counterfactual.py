@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from fadeout.call.batch import Closure
 from fadeout.errors import FadeoutError
-from fadeout.probe.batch import Closure
 from fadeout.probe.guard import Guard
-from fadeout.probe.measure import observe
 from fadeout.probe.passes import Observer
 from fadeout.probe.replay import WithoutFactor
+from fadeout.probe.session import Session
 from fadeout.records import Cause, Evidence, Finding, Kind
 
 CONFIRMED = 2 / 3  # of the decades lost that a counterfactual brings back
@@ -144,11 +144,20 @@ class _Rectified(TorchFunctionMode):
 
 def _decades(model: nn.Module, bench: Bench, observer: Observer | None) -> float:
     try:
-        with Guard([]):
-            return observe(
-                model, None, loss=None, step=bench.closure.run, within=bench.within, autocast=bench.autocast,
-                verb="examine", observer=observer,
-            ).ledger.decades  # fmt: skip
+        with (
+            Guard([]),
+            Session(
+                model,
+                None,
+                loss=None,
+                step=bench.closure.run,
+                within=bench.within,
+                autocast=bench.autocast,
+                verb="examine",
+            ) as session,
+        ):
+            first = session.take(*([] if observer is None else [observer]))
+            return session.ledger(session.widen(first)).decades
     except (FadeoutError, RuntimeError, ValueError, TypeError):  # the changed network does not run
         return math.nan
 

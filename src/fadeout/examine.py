@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from fadeout.counterfactual import Bench, can_confirm, confirm
 from fadeout.forecast import predict_from
 from fadeout.probe.course import take_course
+from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import take_reading
 from fadeout.probe.subject import unwrapped
 from fadeout.records import Course, Environment, Exam, Finding, Reading, Training
@@ -23,6 +24,7 @@ from fadeout.rules import diagnose, progress, sentence, verdict
 from fadeout.version import VERSION
 
 
+@leaves_no_trace
 def examine(
     model: nn.Module,
     batch: Any = None,

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 
 import strategies
 import twins
+from fadeout.call.batch import closure
 from fadeout.probe import measure
-from fadeout.probe.batch import closure
 from fadeout.probe.front import Front, sweep
 from fadeout.probe.graph import Graph, build
 from fadeout.probe.guard import Guard

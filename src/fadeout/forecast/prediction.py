@@ -9,7 +9,8 @@ from fadeout.forecast.pulls import Pull, expect_pulls
 from fadeout.forecast.signals import Signal, expect_signals
 from fadeout.forecast.surprises import find_surprises
 from fadeout.probe.graph import weights_around
-from fadeout.probe.measure import observe
+from fadeout.probe.process import leaves_no_trace
+from fadeout.probe.session import Session
 from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.records import Forecast, ForecastLayer, Ledger
 from fadeout.theory import band
@@ -32,7 +33,7 @@ def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
     sketch = _once(sketch)
     signals = expect_signals(sketch)
     pulls = expect_pulls(sketch, signals)
-    below, _ = weights_around(sketch.edges, sketch.matrix)
+    below, _ = weights_around(sketch.edges, sketch.matrix, sketch.to_data)
     rows: list[ForecastLayer] = []
     first: list[ForecastLayer] = []
     for i in range(len(sketch.parts) - 1, -1, -1):
@@ -40,7 +41,7 @@ def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
             continue
         row = _row(sketch, signals, pulls, i)
         rows.append(row)
-        if not below[i]:
+        if not below[i] and sketch.to_data[i]:
             first.append(row)
     known = [row for row in first if row.decades is not None and row.band is not None]
     total = spread = None
@@ -85,11 +86,13 @@ def _row(sketch: Sketch, signals: list[Signal], pulls: list[Pull], i: int) -> Fo
 def sketch_of(model: nn.Module, inputs: Any) -> Sketch:
     """Run a model forward once and sketch it."""
     sketcher = Sketcher()
-    observe(model, inputs, loss=None, step=None, within=None, autocast=None, verb="predict", observer=sketcher)
+    with Session(model, inputs, loss=None, step=None, within=None, autocast=None, verb="predict") as session:
+        session.take(sketcher)
     assert sketcher.sketch is not None
     return sketcher.sketch
 
 
+@leaves_no_trace
 def predict(model: nn.Module, inputs: Tensor | Any) -> Forecast:
     """What mean-field theory expects of a network before a single step.
 

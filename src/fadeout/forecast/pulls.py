@@ -26,7 +26,7 @@ class Pull:
 def expect_pulls(sketch: Sketch, signals: list[Signal]) -> list[Pull]:
     count = len(sketch.parts)
     pulls = [Pull() for _ in range(count)]
-    _, above = weights_around(sketch.edges, sketch.matrix)
+    _, above = weights_around(sketch.edges, sketch.matrix, sketch.to_data)
     for i in range(count):
         if sketch.matrix[i] and not above[i]:
             pulls[i] = Pull(level=0.0, most=0.0)

@@ -12,7 +12,7 @@ def find_surprises(layers: tuple[ForecastLayer, ...], ledger: Ledger) -> tuple[S
     measured = [w for w in ledger.weights if w.norm > -math.inf]
     if len(measured) != len(layers) or not measured:
         return ()
-    top = max((w.norm for w in measured if w.last), default=math.nan)
+    top = max((w.norm for w in measured if w.last and w.data), default=math.nan)
     found: list[tuple[float, Surprise]] = []
     off_before = 0.0
     for row, weight in zip(reversed(layers), reversed(measured), strict=True):  # loss first

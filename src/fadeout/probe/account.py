@@ -4,8 +4,11 @@ import math
 from collections.abc import Callable
 
 from fadeout.probe.blocks import effective_blocks
+from fadeout.probe.ends import Slot, What
 from fadeout.probe.front import Front, log
-from fadeout.probe.graph import Graph, line_of, weights_around
+from fadeout.probe.graph import Graph, weights_around
+from fadeout.probe.lines import line_of
+from fadeout.probe.names import readable_path
 from fadeout.probe.stages import stages
 from fadeout.probe.tape import Tape, arrivals
 from fadeout.probe.trunk import Way, trunk
@@ -20,6 +23,7 @@ def read_ledger(
     floor: float,
     unseen: bool,
     influence: Callable[[int, int], float],
+    outside: tuple[str, ...] = (),
 ) -> Ledger:
     """Everything the ledger says, from one recorded pass.
 
@@ -30,6 +34,7 @@ def read_ledger(
         floor: log10 of the smallest norm the pass could tell from zero.
         unseen: A zero of this pass may be a gradient below the floor.
         influence: (addition, which of its inputs is the stream) -> 1 - mean cosine.
+        outside: Parameters with a gradient that no operation of the account applies.
     """
     lines = _lines(graph)
     by_kind = dict.fromkeys(KINDS, 0.0)
@@ -47,15 +52,7 @@ def read_ledger(
     way = trunk(graph, tape)
     norms = {i: length / tape.scale for i, length in arrivals(tape).items()}
     weights = _weights(graph, norms, way, lines, tape.sizes)
-    unaccounted = [*graph.unaccounted, *_dropped(graph, tape)]
-    if tape.reentrant:
-        unaccounted.append(
-            Unaccounted(
-                path="",
-                op="checkpoint",
-                why="reentrant checkpoint: what runs inside is one opaque operation; use_reentrant=False opens it",
-            )
-        )
+    unaccounted = [*graph.unaccounted, *_dropped(graph, tape), *_outside(outside)]
     return Ledger(
         log_gain=front.log_gain,
         decades=_decades(weights, floor if unseen else -math.inf),
@@ -63,14 +60,23 @@ def read_ledger(
         by_kind=tuple(by_kind.items()),
         trunk=_trunk(graph, way, lines),
         operations=tuple(operations),
-        ends=_ends(graph, tape),
+        ends=_ends(graph.ends, tape),
+        beginnings=_ends(graph.beginnings, tape),
         weights=tuple(weights),
         blocks=effective_blocks(graph, tape, lines, influence),
         unaccounted=tuple(unaccounted),
         closing_error=front.closing_error,
         floor=floor,
         nodes=graph.total,
+        outside=outside,
     )
+
+
+def _outside(parameters: tuple[str, ...]) -> list[Unaccounted]:
+    """One line a module that holds parameters outside the account."""
+    homes = dict.fromkeys(readable_path(name.rpartition(".")[0]) for name in parameters)
+    why = "receives a gradient, but not by an operation of the account: whether it fades there is not known"
+    return [Unaccounted(path=home, op="parameter", why=why) for home in homes]
 
 
 def _dropped(graph: Graph, tape: Tape) -> list[Unaccounted]:
@@ -98,10 +104,10 @@ def _lines(graph: Graph) -> list[str]:
     return lines
 
 
-def _ends(graph: Graph, tape: Tape) -> tuple[End, ...]:
+def _ends(ends: dict[Slot, tuple[What, str]], tape: Tape) -> tuple[End, ...]:
     return tuple(
         End(path=path or what, what=what, decades=log(tape.arrived[slot] / tape.scale))
-        for slot, (what, path) in graph.ends.items()
+        for slot, (what, path) in ends.items()
         if slot in tape.arrived
     )
 
@@ -111,7 +117,7 @@ def _weights(
 ) -> list[WeightOp]:
     """Every use of a weight, data side first."""
     count = len(graph.names)
-    below, above = weights_around(graph.edges, graph.matrix)
+    below, above = weights_around(graph.edges, graph.matrix, graph.to_data)
     on_trunk = set(way.nodes)
     return [
         WeightOp(
@@ -123,6 +129,7 @@ def _weights(
             first=not below[i],
             last=not above[i],
             trunk=i in on_trunk,
+            data=graph.to_data[i],
         )
         for i in range(count - 1, -1, -1)
         if graph.matrix[i]
@@ -130,8 +137,8 @@ def _weights(
 
 
 def _decades(weights: list[WeightOp], floor: float) -> float:
-    first = [w.norm for w in weights if w.first]
-    last = [w.norm for w in weights if w.last]
+    first = [w.norm for w in weights if w.first and w.data]
+    last = [w.norm for w in weights if w.last and w.data]
     if not first or not last or any(math.isnan(n) or n == math.inf for n in (*first, *last)):
         return math.nan
     return max(*first, floor) - max(last) if max(last) > -math.inf else math.nan

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fadeout.probe.batch import tensors
+from fadeout.call.batch import tensors
 
 GATHERED = 8  # batches that the probes' rows come from
 

@@ -44,6 +44,7 @@ def effective_blocks(
             len(graph.edges[i]) != 2
             or not kinds.is_add(graph.names[i])
             or graph.loss_side[i]
+            or not graph.to_data[i]
             or graph.owner[i] in _RECURRENT
         ):
             continue

@@ -22,8 +22,9 @@ def chains(graph: Graph, tape: Tape, passed: frozenset[str]) -> tuple[Chain, ...
         if is_matrix and len(below[i]) == 1 and above[next(iter(below[i]))] == {i}
     }
     starts = set(follower) - set(follower.values())
-    _, inner = weights_around(graph.edges, graph.matrix)
-    top = max((_log(norms.get(i, 0.0)) for i, m in enumerate(graph.matrix) if m and not inner[i]), default=-math.inf)
+    _, inner = weights_around(graph.edges, graph.matrix, graph.to_data)
+    ends = [i for i, m in enumerate(graph.matrix) if m and not inner[i] and graph.to_data[i]]
+    top = max((_log(norms.get(i, 0.0)) for i in ends), default=-math.inf)
     found = []
     for start in sorted(starts):
         run = [start]
@@ -38,7 +39,7 @@ def chains(graph: Graph, tape: Tape, passed: frozenset[str]) -> tuple[Chain, ...
                 layers=tuple(graph.path[i] for i in run),
                 fade=levels[lowest] - levels[0] if levels[0] > -math.inf else math.nan,
                 lowest=graph.path[run[lowest]],
-                below=levels[lowest] - top if top > -math.inf else math.nan,
+                below=levels[lowest] - top if top > -math.inf and inner[run[0]] else math.nan,
                 around=graph.path[run[0]] in passed,
             )
         )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.call.batch import closure, tensors
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.probe.batch import closure, tensors
 from fadeout.probe.batches import Rows, Stream
 from fadeout.probe.capture import bound, caught, clipping, isolated, unharmed, which_backward
 from fadeout.probe.guard import Guard

@@ -1,8 +1,10 @@
 """Ends: where the account stops on the data side."""
 
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fadeout.probe import kinds
+from fadeout.probe.beginnings import beginnings
 from fadeout.probe.walk import Walk
 from fadeout.records import Unaccounted
 
@@ -10,7 +12,29 @@ Slot = tuple[int, int]  # (node, which of its outputs)
 What = Literal["input", "embedding", "weight"]
 
 
-def find_ends(walk: Walk, *, within: bool) -> dict[Slot, tuple[What, str]]:
+@dataclass(slots=True)
+class Ends:
+    """Where the account stops.
+
+    Attributes:
+        data: Where data enters: what it is, and whose.
+        beginnings: Where a trained part begins that no data enters: learned queries, a tower on
+            features that were detached, an encoder of integer time steps.
+    """
+
+    data: dict[Slot, tuple[What, str]]
+    beginnings: dict[Slot, tuple[What, str]] = field(default_factory=dict)
+
+
+def find_ends(walk: Walk, *, within: bool) -> Ends:
+    """Decide where the account stops.
+
+    Data ends come first: inputs, and the results of embeddings.  A trained part that leads to none
+    of them gets an end of its own where it begins, so that no trained layer is left out.
+
+    Args:
+        within: The account ends where tensors entered the watched module.
+    """
     ends: dict[Slot, tuple[What, str]] = {}
     if within:
         for node, slot in walk.names.entered:
@@ -19,13 +43,17 @@ def find_ends(walk: Walk, *, within: bool) -> dict[Slot, tuple[What, str]]:
                 ends[(i, slot)] = ("input", walk.origin(i)[0] or "input")
     for i, path in walk.data_leaf.items():
         ends[(i, 0)] = ("input", path)
-    if not (within and ends):
+    whole = not (within and ends)
+    if whole:
         for i, name in enumerate(walk.node_names):
-            if kinds.is_embedding(name):
+            if kinds.is_embedding(name) and _looks_up(walk, i):
                 ends[(i, 0)] = ("embedding", walk.origin(i)[0] or "embedding")
     _cut_frozen(walk, ends)
-    if not ends:
-        ends = _first_trained(walk)
+    found = Ends(ends)
+    if whole:
+        found.beginnings = beginnings(walk, ends)
+    if not ends and not found.beginnings:
+        ends.update(_lowest(walk))
     for path, tensor in walk.names.inputs:
         if not any(v is tensor for v in walk.variable.values()):
             walk.unaccounted.append(
@@ -35,7 +63,15 @@ def find_ends(walk: Walk, *, within: bool) -> dict[Slot, tuple[What, str]]:
                     why="no gradient path leads to it: rounding, indexing, detach() or no_grad() in between",
                 )
             )
-    return ends
+    return found
+
+
+def _looks_up(walk: Walk, i: int) -> bool:
+    """Whether an embedding reads a table, and not a tensor that was computed from data or by layers."""
+    table = walk.next[i][0][0] if walk.next[i] else -1
+    if table < 0 or table in walk.variable:
+        return True
+    return not (walk.sees_leaf[table] or walk.traits.deep[table] or walk.traits.layer[table])
 
 
 def _cut_frozen(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> None:
@@ -72,7 +108,7 @@ def _cut_frozen(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> None:
             j for k, (j, _) in enumerate(walk.next[i]) if j >= 0 and (i, k) not in cut and not _trains_only(walk, j)
         ]
         if not onward:
-            for slot in _slots_of(walk, i):
+            for slot in slots_of(walk, i):
                 ends[(i, slot)] = ("weight", walk.origin(i)[0])
     for end in [e for e in ends if e[0] not in below]:
         del ends[end]
@@ -100,44 +136,22 @@ def _reachable(walk: Walk, *, cut: set[tuple[int, int]]) -> set[int]:
     return seen
 
 
-def _slots_of(walk: Walk, i: int) -> list[int]:
+def slots_of(walk: Walk, i: int) -> list[int]:
     slots = sorted({slot for edges in walk.next for j, slot in edges if j == i})
     return slots or [0]
 
 
-def _first_trained(walk: Walk) -> dict[Slot, tuple[What, str]]:
-    """The outputs of the first operations that read only constants and parameters."""
+def _lowest(walk: Walk) -> dict[Slot, tuple[What, str]]:
+    """Where no matrix is trained: the operations that read parameters and nothing that was computed."""
     size = len(walk.order)
-    has_matrix = [False] * size
-    chosen: list[int] = []
-    constant: list[int] = []
-    for i in range(size - 1, -1, -1):
-        inputs = [j for j, _ in walk.next[i] if j >= 0]
-        has_matrix[i] = any(has_matrix[j] for j in inputs)
-        if kinds.is_matrix(walk.node_names[i]) and walk.trains[i]:
-            if not has_matrix[i]:
-                chosen.append(i)
-                data = _data_positions(walk, i)
-                if any(k < len(walk.next[i]) and walk.next[i][k][0] < 0 for k in data):
-                    constant.append(i)
-                else:
-                    continue
-            has_matrix[i] = True
-    first = constant or chosen
-    if not first:
-        first = [
-            i
-            for i in range(size)
-            if i not in walk.variable
-            and not kinds.is_isometry(walk.node_names[i])
-            and any(j in walk.variable for j, _ in walk.next[i])
-            and all(j < 0 or j in walk.variable or kinds.is_isometry(walk.node_names[j]) for j, _ in walk.next[i])
-        ]
+    first = [
+        i
+        for i in range(size)
+        if i not in walk.variable
+        and not kinds.is_isometry(walk.node_names[i])
+        and any(j in walk.variable for j, _ in walk.next[i])
+        and all(j < 0 or j in walk.variable or kinds.is_isometry(walk.node_names[j]) for j, _ in walk.next[i])
+    ]
     if not first:
         first = [i for i in range(size) if i not in walk.variable][-1:]
-    return {(i, slot): ("weight", walk.origin(i)[0]) for i in first for slot in _slots_of(walk, i)}
-
-
-def _data_positions(walk: Walk, i: int) -> tuple[int, ...]:
-    base = kinds.base_name(walk.node_names[i])
-    return (1, 2) if base in {"Addmm", "Baddbmm", "Addbmm", "Addmv"} else (0, 1)
+    return {(i, slot): ("weight", walk.origin(i)[0]) for i in first for slot in slots_of(walk, i)}

@@ -1,4 +1,4 @@
-"""The front: the joint gradient of everything in flight, after every executed operation.
+"""The front: the joint gradient of everything in flight towards the data, after every executed operation.
 
 J starts as the loss's own gradient and ends as the joint gradient of all data ends; it changes
 only when an operation runs, so log10 J telescopes over every executed operation of any graph.
@@ -78,6 +78,7 @@ def sweep(graph: Graph, tape: Tape) -> Front:
         slot: {(n, e): value for n, e, value in events} for slot, events in tape.sums.items()
     }
     scale = tape.scale
+    main = graph.to_data
     total = _Exact()
     flying: dict[Slot, float] = {}  # squared norm of every slot in flight
     waiting: set[Slot] = set()  # those still to run
@@ -95,6 +96,8 @@ def sweep(graph: Graph, tape: Tape) -> Front:
     energy = total.value()
     unknown = not math.isfinite(energy)
     for i in tape.order:
+        if not main[i]:
+            continue
         before = energy
         for slot in squares.get(i, ()):
             if slot in waiting:
@@ -104,6 +107,8 @@ def sweep(graph: Graph, tape: Tape) -> Front:
         sent = 0.0
         for e, j, k in graph.edges[i]:
             slot = (j, k)
+            if not main[j]:
+                continue
             if graph.feeders[slot] > 1:
                 raw = tape.sent.get((i, e))
                 now = sums.get(slot, {}).get((i, e))
@@ -129,9 +134,10 @@ def sweep(graph: Graph, tape: Tape) -> Front:
         only = next(iter(waiting)) if len(waiting) == 1 else None
         moves.append(Move(node=i, own=own, merge=merge, width=len(waiting), only=only))
     log_gain = half_log(energy)
-    returned = sum((v / scale) * (v / scale) for v in tape.returned.values())
+    given = [v / scale for slot, v in tape.returned.items() if slot in graph.ends]
+    returned = sum(v * v for v in given)
     kept = sum(v for slot, v in flying.items() if slot in graph.ends)
-    if not tape.returned or unknown:
+    if not given or unknown:
         error = math.nan
     elif kept == returned == 0:
         error = 0.0

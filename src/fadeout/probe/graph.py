@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from fadeout.probe import kinds
-from fadeout.probe.ends import Slot, What, find_ends
-from fadeout.probe.names import Names
+from fadeout.probe.ends import Ends, Slot, What, find_ends
+from fadeout.probe.names import Names, readable_path
 from fadeout.probe.walk import Walk, walk_from
-from fadeout.records import Kind, Unaccounted
+from fadeout.records import Gap, Kind, Unaccounted
 
 
 @dataclass(slots=True)
@@ -26,11 +26,16 @@ class Graph:
         names: Their names.
         edges: Per node: (index among its inputs, target node, target slot).
         feeders: Per slot: number of edges into it.
-        ends: Slots at which the account stops, with what they are and whose.
+        ends: Slots at which the account stops, with what they are and whose: where data enters, or,
+            where it enters nowhere or meets no weights, where trained parts begin.
+        beginnings: Beside them, slots at which a trained part begins that no data enters.
         loss_side: Nodes on the loss's side of the output.
         matrix: Nodes that apply weights.
         turn: When a node was made in the forward, as a running number.
         opaque: A custom function stands on the way, which may train parameters unseen.
+        covered: Ids of the leaf tensors that operations of the account apply, scale by or add.
+        to_data: Per node: it leads to an end, or is one; false on the way to beginnings alone.
+        gaps: Where the forward let go of the graph, and what lost its gradient by it.
         multiplies: Per node: ids of the parameters that it multiplies with (not those it adds).
         path: Module that holds the weights, or that ran the operation.
         runner: Module that ran it.
@@ -42,6 +47,7 @@ class Graph:
     edges: list[list[tuple[int, int, int]]]
     feeders: dict[Slot, int]
     ends: dict[Slot, tuple[What, str]]
+    beginnings: dict[Slot, tuple[What, str]]
     leaves: dict[int, Tensor]
     variables: list[Tensor]
     loss_side: list[bool]
@@ -58,6 +64,9 @@ class Graph:
     unaccounted: list[Unaccounted] = field(default_factory=list)
     opaque: bool = False
     parameters_reached: set[int] = field(default_factory=set)
+    covered: set[int] = field(default_factory=set)
+    gaps: tuple[Gap, ...] = ()
+    to_data: list[bool] = field(default_factory=list)
 
 
 def build(loss: Tensor, names: Names, modules: list[tuple[str, nn.Module]], *, within: bool) -> Graph:
@@ -73,11 +82,19 @@ def build(loss: Tensor, names: Names, modules: list[tuple[str, nn.Module]], *, w
     assert root is not None
     walk = Walk(*walk_from(root), names, modules)
     walk.within = within
-    return _shorten(walk, find_ends(walk, within=within))
+    graph = _shorten(walk, find_ends(walk, within=within))
+    homes = {
+        id(p): readable_path(path)
+        for path, module in modules
+        for p in module._parameters.values()
+        if p is not None and p.requires_grad
+    }
+    graph.gaps = names.cuts.gaps(walk.position.__contains__, graph.parameters_reached, homes)
+    return graph
 
 
-def _shorten(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> Graph:
-    size = len(walk.order)
+def _shorten(walk: Walk, found: Ends) -> Graph:
+    size, ends = len(walk.order), found.data | found.beginnings
     end_nodes = {i for i, _ in ends}
     on = [False] * size
     raw: list[list[tuple[int, int, int]]] = [[] for _ in range(size)]
@@ -117,16 +134,16 @@ def _shorten(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> Graph:
             mine.append((k, index[j], slot))
             short[(index[j], slot)] = short.get((index[j], slot), 0) + 1
         edges.append(mine)
-    loss_side = _loss_side(walk, keep)
     graph = Graph(
         nodes=[walk.order[i] for i in keep],
         names=[walk.node_names[i] for i in keep],
         edges=edges,
         feeders=short,
-        ends={(index[i], s): what for (i, s), what in ends.items() if i in index},
+        ends={(index[i], s): what for (i, s), what in found.data.items() if i in index},
+        beginnings={(index[i], s): what for (i, s), what in found.beginnings.items() if i in index},
         variables=list(walk.variable.values()),
         leaves={index[i]: t for i, t in walk.variable.items() if i in index},
-        loss_side=loss_side,
+        loss_side=[walk.loss_side[i] for i in keep],
         matrix=[],
         kind=[],
         path=[],
@@ -139,8 +156,48 @@ def _shorten(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> Graph:
         parameters_reached={id(t) for t in walk.variable.values()},
         opaque=any(not name[-1:].isdigit() and "::" not in name for name in walk.node_names),
     )
-    _describe(walk, graph, keep, [on[i] or i in end_nodes for i in range(size)])
+    on = [yes or i in end_nodes for i, yes in enumerate(on)]
+    _describe(walk, graph, keep, on)
+    graph.covered = _covered(walk, reached | end_nodes, on)
+    graph.to_data = _to_data(graph)
+    if graph.beginnings and not any(m and leads for m, leads in zip(graph.matrix, graph.to_data, strict=True)):
+        graph.ends, graph.beginnings = graph.ends | graph.beginnings, {}
+        graph.to_data = _to_data(graph)
     return graph
+
+
+def _to_data(graph: Graph) -> list[bool]:
+    leads = [False] * len(graph.names)
+    for i, _ in graph.ends:
+        leads[i] = True
+    for i in range(len(leads) - 1, -1, -1):
+        leads[i] = leads[i] or any(leads[j] for _, j, _ in graph.edges[i])
+    return leads
+
+
+def _covered(walk: Walk, reached: set[int], on: list[bool]) -> set[int]:
+    """Leaf tensors that the account's operations apply, scale by or add.
+
+    Matrices beside the account are passed only as products of parameters, the weight of an operation
+    that the account holds; a layer beside it is not in the account, and neither is what it holds.
+    """
+    found: set[int] = set()
+    seen: set[tuple[int, bool]] = set()
+    for i in reached:
+        if i in walk.variable:
+            found.add(id(walk.variable[i]))
+            continue
+        applies = kinds.is_matrix(walk.node_names[i])
+        waiting = [(j, applies) for j, _ in walk.next[i] if j >= 0 and not on[j]]
+        while waiting:
+            j, product = waiting.pop()
+            if (j, product) in seen or (kinds.is_matrix(walk.node_names[j]) and not product):
+                continue
+            seen.add((j, product))
+            if j in walk.variable:
+                found.add(id(walk.variable[j]))
+            waiting += [(below, product) for below, _ in walk.next[j] if below >= 0 and not on[below]]
+    return found
 
 
 def _live(walk: Walk, raw: list[list[tuple[int, int, int]]]) -> set[int]:
@@ -149,24 +206,6 @@ def _live(walk: Walk, raw: list[list[tuple[int, int, int]]]) -> set[int]:
         if i in live:
             live.update(j for _, j, _ in raw[i] if raw[j])
     return live
-
-
-def _loss_side(walk: Walk, keep: list[int]) -> list[bool]:
-    """Nodes that no output of the watched module depends on; by last weights if no output is seen."""
-    outputs = {
-        i
-        for tensor in walk.names.outputs
-        if tensor.grad_fn is not None and (i := walk.position.get(tensor.grad_fn)) is not None and i != 0
-    }
-    if not outputs:
-        outputs = {i for i in keep if kinds.is_matrix(walk.node_names[i])}
-    inside = set(outputs)
-    for i in range(len(walk.order)):
-        if i in inside:
-            inside.update(j for j, _ in walk.next[i] if j >= 0)
-    if not inside:
-        return [False] * len(keep)
-    return [i not in inside for i in keep]
 
 
 def _describe(walk: Walk, graph: Graph, keep: list[int], on: list[bool]) -> None:
@@ -259,24 +298,19 @@ def _holder(walk: Walk, i: int, path: str, on: list[bool]) -> str:
     return path
 
 
-def weights_around(edges: list[list[tuple[int, int, int]]], matrix: list[bool]) -> tuple[list[bool], list[bool]]:
-    """Per node: a weight operation on its data side; one between it and the loss."""
+def weights_around(
+    edges: list[list[tuple[int, int, int]]], matrix: list[bool], to_data: list[bool]
+) -> tuple[list[bool], list[bool]]:
+    """Per node: a weight operation on its data side; one between it and the loss.
+
+    What lies beside the way to the data, a tower that starts from parameters, is not on a node's data side.
+    """
     count = len(matrix)
     below, above = [False] * count, [False] * count
     for i in range(count - 1, -1, -1):
-        below[i] = any(below[j] or matrix[j] for _, j, _ in edges[i])
+        below[i] = any((below[j] or matrix[j]) and to_data[j] >= to_data[i] for _, j, _ in edges[i])
     for i in range(count):
         if above[i] or matrix[i]:
             for _, j, _ in edges[i]:
                 above[j] = True
     return below, above
-
-
-def line_of(code: Any, instruction: int) -> str:
-    """'model.py:41' from a code object and the instruction it stood at."""
-    if code is None:
-        return ""
-    for start, stop, number in code.co_lines():
-        if start <= instruction < stop and number is not None:
-            return f"{code.co_filename.rsplit('/', 1)[-1]}:{number}"
-    return f"{code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"

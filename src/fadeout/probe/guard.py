@@ -10,6 +10,9 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from fadeout.probe.interrupts import unbroken
 
 DEPTH = 3  # of containers inside containers
 _CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, set, deque)
@@ -115,9 +118,13 @@ class Guard:
         if all(generator is not kept for kept, _ in self._generators):
             self._generators.append((generator, generator.get_state()))
 
-    @torch.no_grad()
+    @unbroken
     def rewind(self) -> None:
         """Put everything back as it was on entry."""
+        with torch.no_grad():
+            self._put_back()
+
+    def _put_back(self) -> None:
         for module, attributes, containers in self._kept:
             now = module.__dict__
             if len(now) != len(attributes) or any(map(is_not, now.values(), attributes.values())):
@@ -149,10 +156,23 @@ class Guard:
     def __enter__(self) -> Self:
         return self
 
+    @unbroken
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.rewind()
+
+
+def keyword_hooks() -> frozenset[int]:
+    """Ids in torch's table of global forward hooks that take keyword arguments."""
+    return frozenset(torch_module._global_forward_hooks_with_kwargs)
+
+
+def forget_keyword_hooks(before: frozenset[int]) -> None:
+    """Take entries off that table which a handle's `remove` leaves there (torch.compile warns of them)."""
+    table = torch_module._global_forward_hooks_with_kwargs
+    for key in [key for key in table if key not in before]:
+        del table[key]
 
 
 def _refill(container: Any, copy: Any) -> None:

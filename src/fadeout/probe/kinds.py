@@ -110,6 +110,25 @@ def is_matrix(node_name: str) -> bool:
     return base_name(node_name) in _MATRICES
 
 
+_READS: dict[str, tuple[int, int]] = {
+    **dict.fromkeys("Addmm Baddbmm Addbmm".split(), (1, 2)),
+    "Mv": (1, 0),
+    "Addmv": (2, 1),
+    **dict.fromkeys("Embedding EmbeddingBag".split(), (0, -1)),
+}
+# Functions by which layers, and not products of parameters, apply their weights.
+LAYER_FUNCTIONS = frozenset(
+    """linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    multi_head_attention_forward""".split()
+)
+
+
+@cache
+def operands(node_name: str) -> tuple[int, int]:
+    """Places among a matrix operation's inputs: of what it usually reads, and of what it applies."""
+    return _READS.get(base_name(node_name), (0, 1))
+
+
 @cache
 def is_embedding(node_name: str) -> bool:
     """Whether the operation looks rows up in a table."""
@@ -186,6 +205,8 @@ def decide(proposed: Kind, node_name: str, *, data_edges: int, parameter_edges: 
             no edge).
     """
     base = base_name(node_name)
+    if base in _EMBEDDING and data_edges:
+        return "mix"  # rows of a computed tensor
     if base in {"Mm", "Bmm", "Baddbmm", "Addbmm", "Mv", "Addmv", "Dot", "Vdot", "Einsum", "GroupedMm"} or (
         base == "Addmm" and data_edges > 1
     ):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fadeout.probe.measure import Observed
 from fadeout.probe.names import readable_path
 from fadeout.probe.norms import norm
+from fadeout.probe.observed import Observed
 from fadeout.probe.passes import Pass
 from fadeout.probe.precision import underflow
 from fadeout.probe.units import Slope, Units
@@ -29,6 +29,7 @@ class Row:
     detached: bool
     unrecorded: bool
     equal: bool
+    unheld: bool
 
 
 def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bool) -> list[Row]:
@@ -117,6 +118,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
                 detached=detached,
                 unrecorded=dark,
                 equal=any(id(p) in weights.equal for p in matrices),
+                unheld=trained and all(weights.unheld(p) for p in matrices if p.requires_grad),
             )
         )
     return rows
@@ -156,6 +158,8 @@ def _ratio(matrices: list[Tensor], weights: Weights, has_optimizer: bool) -> flo
 def _pace(matrices: list[Tensor], weights: Weights, has_optimizer: bool) -> float:
     if all(weights.gradient.get(id(p), 0.0) == 0 for p in matrices):
         return 0.0  # weight decay alone is no training
+    if all(weights.unheld(p) for p in matrices):
+        return 0.0
     ratio = _ratio(matrices, weights, has_optimizer)
     if not math.isnan(ratio):
         return ratio

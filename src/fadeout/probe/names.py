@@ -1,7 +1,6 @@
 """Names: which module, which function and which source line made each operation of a forward."""
 
 import copy
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -20,8 +19,11 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
-from fadeout.probe.batch import is_target, tensors
-from fadeout.probe.guard import Guard
+from fadeout.call.batch import argument_names, is_target, tensors
+from fadeout.probe.cuts import GOING, Cuts
+from fadeout.probe.guard import Guard, forget_keyword_hooks, keyword_hooks
+from fadeout.probe.interrupts import unbroken
+from fadeout.probe.unregistered import attribute_of
 
 _TORCH = torch.__file__.rsplit("/", 1)[0] + "/"
 _OURS = __file__.rsplit("/", 2)[0] + "/"
@@ -30,8 +32,6 @@ _Origin = tuple[str, str, str, CodeType | None, int]
 
 
 _LETS_GO = frozenset({"detach", "detach_"})  # results without a node that listeners still hear of
-_CUTS = _LETS_GO | frozenset("argmax item numpy tolist __array__ sign round floor ceil multinomial bernoulli".split())
-_MOST_CUTS = 64
 
 
 @cache
@@ -42,11 +42,6 @@ def _writes(function: str) -> bool:
     if function.startswith("__"):
         return function.startswith("__i") or function == "__setitem__"
     return (function.endswith("_") and function != "requires_grad_") or function.startswith("embedding")
-
-
-def _reads_data(getter: Any) -> bool:
-    """Whether a property's getter is that of `.data`."""
-    return getattr(getattr(getter, "__self__", None), "__name__", "") == "data"
 
 
 def _in_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -69,12 +64,17 @@ def readable_path(path: str) -> str:
     return re.sub(r"\.?(_orig_mod|parametrizations\.\w+(\.\d+)?)(?=\.|$)", "", path).strip(".")
 
 
+def _calls_hooks(module: nn.Module) -> bool:
+    """Whether calling a module runs its hooks: a class may have a `__call__` of its own."""
+    return type(module).__call__ is nn.Module.__call__ or isinstance(module, torch.jit.ScriptModule)
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
 def _argument_names(module: nn.Module) -> list[str]:
-    try:
-        parameters = inspect.signature(module.forward).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [p.name for p in argument_names(module) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 class Names(TorchFunctionMode):
@@ -114,18 +114,26 @@ class Names(TorchFunctionMode):
         self.ran: dict[int, tuple[nn.Module, str, bool, int]] = {}  # with gradients on; nodes made by then
         self.samples = 0
         self.let_go: tuple[CodeType | None, int] = (None, 0)  # code and instruction of the last detach
-        self.cuts: list[tuple[str, str, CodeType | None, int]] = []  # path, operation, code, instruction
+        self.cuts = Cuts()
+        self.others: list[Tensor] = []  # results of parts of the model that were called by themselves
+        self.unregistered: dict[int, nn.Module] = {}  # ran inside the model, which does not know them
+        self.hooked = False  # a hook on a tensor may change gradients
         self._failed = ""
         self._thread = get_ident()
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
         self.stack: list[tuple[nn.Module, str]] = []
         self._paths: dict[int, str] = {}
         self._classes: dict[int, str] = {}
+        modules = list(modules)
+        self._own = {id(m) for _, m in modules}
         self._add_paths(modules, "")
+        self._parameters: dict[int, str] = {}
         self._user: dict[str, bool] = {}
         self._handles: list[Any] = []
         self._substituted: set[int] = set()
+        self._made: set[int] = set()
         self._root_hooked = False
+        self._arguments = _argument_names(watched)
 
     def _add_paths(self, modules: Iterable[tuple[str, nn.Module]], prefix: str) -> None:
         for path, module in modules:
@@ -134,7 +142,13 @@ class Names(TorchFunctionMode):
             # only a module without parts speaks for its operations: a PreNormBlock is no norm
             self._classes.setdefault(id(module), "" if module._modules else type(module).__name__)
 
+    @unbroken
     def __enter__(self) -> Self:
+        self._before = keyword_hooks()
+        self._class: type[nn.Module] | None = None
+        if not _calls_hooks(self.watched):
+            self._class = type(self.watched)
+            self.watched.__class__ = self._calling(self._class)
         self._handles = [
             register_module_forward_pre_hook(self._enter_module),
             register_module_forward_hook(self._leave_module, with_kwargs=True, always_call=True),
@@ -149,6 +163,7 @@ class Names(TorchFunctionMode):
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
+    @unbroken
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -156,10 +171,25 @@ class Names(TorchFunctionMode):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        forget_keyword_hooks(self._before)
+        if self._class is not None:
+            self.watched.__class__ = self._class
+            self._class = None
 
     def path_of(self, module: nn.Module) -> str:
         """Dotted path of a module that ran; one outside the model begins with its class name."""
         return self._paths.get(id(module), type(module).__name__)
+
+    def named(self, parameter: Tensor) -> str:
+        """Name of a parameter of the model; "" for any other tensor."""
+        if not self._parameters:
+            self._parameters = {id(p): readable_path(name) for name, p in self.model.named_parameters()}
+        return self._parameters.get(id(parameter), "")
+
+    @property
+    def given(self) -> set[int]:
+        """Ids of the leaves that entered the model."""
+        return self._substituted
 
     @property
     def innermost(self) -> str:
@@ -174,8 +204,26 @@ class Names(TorchFunctionMode):
         self.outputs = []
         self.entered = []
         self.entering = []
+        self.others = []
+        self.cuts.release()
 
     # ---- modules
+
+    def _calling(self, own: type[nn.Module]) -> type[nn.Module]:
+        """The same class for a root whose own `__call__` goes past the module hooks."""
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if module is not self.watched or any(top is module for top, _ in self.stack):
+                return own.__call__(module, *args, **kwargs)
+            self.stack.append((module, self._paths[id(module)]))
+            given = self._enter_root(module, args, kwargs)
+            args, kwargs = given if given is not None else (args, kwargs)
+            out = own.__call__(module, *args, **kwargs)
+            self._leave_module(module, args, kwargs, out)
+            return out
+
+        parts = {"__call__": call, "__module__": own.__module__, "__qualname__": own.__qualname__}
+        return type(own.__name__, (own,), parts)
 
     def _enter_module(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
         if get_ident() != self._thread:
@@ -183,7 +231,9 @@ class Names(TorchFunctionMode):
         path = self._paths.get(id(module))
         if path is None:
             outside = list(module.named_modules())
-            self._add_paths(outside, type(module).__name__)
+            if any(id(top) in self._own for top, _ in self.stack):
+                self.unregistered[id(module)] = module
+            self._add_paths(outside, self._attribute(module) or type(module).__name__)
             self.guard.add(m for _, m in outside)
             path = self._paths[id(module)]
         for enter in self.enterers:
@@ -205,7 +255,7 @@ class Names(TorchFunctionMode):
             return None
         kept = {k: v for k, v in kwargs.items() if is_target(k)}
         rest = {k: v for k, v in kwargs.items() if k not in kept}
-        named = _argument_names(module)
+        named = self._arguments
         called = [named[i] if i < len(named) else f"input[{i}]" for i in range(len(args))]
         found = tuple(
             value if is_target(name) else self._substitute(value, name)
@@ -231,16 +281,19 @@ class Names(TorchFunctionMode):
         self._failed = ""
         self.ran.setdefault(id(module), (module, path, torch.is_grad_enabled(), len(self.of)))
         made = False
+        found = self.outputs if module is self.watched else None
+        if not self.stack and found is None and id(module) in self._own and _has_parameters(module):
+            found = self.others
         for tensor in tensors(out):
             node = tensor.grad_fn
             if node is not None:
                 made = True
                 if node not in self.of:
                     self._name(node, (path, type(module).__name__, "", None, 0))
-                if module is self.watched:
-                    self.outputs.append(tensor)
-        if not made and len(self.cuts) < _MOST_CUTS and any(t.requires_grad for t in tensors(args)):
-            self.cuts.append((path, "no_grad" if not torch.is_grad_enabled() else "", None, 0))
+                if found is not None:
+                    found.append(tensor)
+        if not made:
+            self.cuts.module(tensors(args), path)
         for listener in self.listeners:
             listener.leave(module, path, args, out)
 
@@ -277,9 +330,9 @@ class Names(TorchFunctionMode):
         return value
 
     def _track(self, tensor: Tensor, path: str) -> Tensor:
-        if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.layout != torch.strided:
+        if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type == "meta":
             return tensor
-        if tensor.device.type == "meta" or tensor.is_nested:
+        if tensor.layout != torch.strided and not tensor.is_nested:
             return tensor
         if tensor.requires_grad:
             if tensor.is_leaf and id(tensor) not in self._substituted and not isinstance(tensor, nn.Parameter):
@@ -292,6 +345,7 @@ class Names(TorchFunctionMode):
         values = tensor.double() if self.double and tensor.is_floating_point() else tensor
         leaf = (values.clone() if values.is_inference() else values.detach()).requires_grad_(True)
         self._substituted.add(id(leaf))
+        self._made.add(id(leaf))
         self.inputs.append((path or "input", leaf))
         given = leaf.clone() if self.clone_inputs else leaf
         self._leaves[id(tensor)] = (tensor, given)
@@ -307,8 +361,8 @@ class Names(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", "")
-        if (name in _CUTS or (name == "__get__" and _reads_data(func))) and self.stack:
-            self._cut(name, args)
+        if name == "register_hook":
+            self.hooked = True
         if _writes(name):
             for tensor in tensors(args[:2]):
                 self.guard.before_write(tensor)
@@ -325,28 +379,48 @@ class Names(TorchFunctionMode):
             node = out.grad_fn
             if node is not None and node not in self.of:
                 self._name(node, self._origin(name))
+            if node is None and not out.requires_grad and args:
+                self.cuts.call(func, name, args, self)
             if name in _LETS_GO:
                 self.let_go = self._origin(name)[3:]
             if self.listeners and (node is not None or name in _LETS_GO):
                 path = self.stack[-1][1] if self.stack else ""
                 for listener in self.listeners:
                     listener.call(name, args, out, node, path)
-        elif type(out) is tuple or type(out) is list:
+        elif isinstance(out, (tuple, list)):
             for item in out:
-                if isinstance(item, Tensor) and (node := item.grad_fn) is not None and node not in self.of:
-                    self._name(node, self._origin(name))
+                if isinstance(item, Tensor):
+                    if (node := item.grad_fn) is None:
+                        self.cuts.call(func, name, args, self)
+                    elif node not in self.of:
+                        self._name(node, self._origin(name))
         elif out is None and name == "__setitem__" and isinstance(args[0], Tensor):
             node = args[0].grad_fn
             if node is not None and node not in self.of:
                 self._name(node, self._origin(name))
+        elif name in GOING:
+            self.cuts.call(func, name, args, self)
         return out
 
-    def _cut(self, name: str, args: tuple[Any, ...]) -> None:
-        """A call of the user's that lets go of the graph."""
-        if len(self.cuts) < _MOST_CUTS and args and isinstance(args[0], Tensor) and args[0].requires_grad:
-            path, _, _, code, instruction = self._origin(name, up=1)
-            if code is not None:
-                self.cuts.append((path, "data" if name == "__get__" else name.strip("_"), code, instruction))
+    def made(self, tensor: Tensor) -> bool:
+        """Whether a leaf is one that stands for an input which the user does not ask a gradient of."""
+        return id(tensor) in self._made
+
+    def origin_here(self, name: str) -> _Origin:
+        """Origin of a call that the mode does not see, from inside a stand-in for it."""
+        return self._origin(name, up=1)
+
+    def origin_of_call(self, name: str) -> _Origin:
+        """Origin of the call that a function of another file is told about by the mode."""
+        return self._origin(name, up=2)
+
+    def _attribute(self, module: nn.Module) -> str:
+        """Path of a module that an attribute of the model holds although it is not registered: "hids[0]"."""
+        for top, path in reversed(self.stack):
+            found = attribute_of(top, module)
+            if found:
+                return f"{path}.{found}" if path else found
+        return ""
 
     def _origin(self, function: str, up: int = 0) -> _Origin:
         if self.stack:

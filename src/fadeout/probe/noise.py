@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.probe.batch import closure
+from fadeout.call.batch import closure
 from fadeout.probe.guard import Guard
 
 NEAR = 0.01  # of the spread of the inputs: how far a neighbour stands

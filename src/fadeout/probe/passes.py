@@ -1,26 +1,52 @@
-"""Passes: one instrumented forward and backward, repeated with more range where norms leave it."""
+"""Passes: one instrumented forward and backward, tried in another way where the model refuses the first."""
 
 import math
 import sys
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fadeout.errors import FadeoutError, ModelError
-from fadeout.probe.batch import Closure
+from fadeout.call.batch import Closure
+from fadeout.errors import FadeoutError
+from fadeout.probe.checkpoints import opened
+from fadeout.probe.failures import model_error
 from fadeout.probe.front import Front, sweep
 from fadeout.probe.graph import Graph, build
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import Names
 from fadeout.probe.subject import Subject
 from fadeout.probe.tape import Tape, Watcher, record
+from fadeout.records import Unaccounted
 
-SAFE_LOW, SAFE_HIGH = 1e-15, 1e15  # outside, float32 squares leave float32
 FLOAT32_FLOOR = -37.9  # decades: smallest normal float32
 HALF_FLOOR = -7.2  # decades: smallest subnormal float16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One way to run a pass.
+
+    Attributes:
+        scale: Seed of the backward, an exact power of two.
+        exact: Norms are summed in float64.
+        double: The network is a float64 copy.
+        track_inputs: Float inputs are replaced by leaves that require a gradient.
+        clone_inputs: What is handed on is a clone of that leaf, which may be written in place.
+        by_backward: `.backward` with `.grad` put back, where `autograd.grad` is refused.
+        spared: Saved tensors are not read before the backward, which could read them only once.
+    """
+
+    scale: float = 1.0
+    exact: bool = False
+    double: bool = False
+    track_inputs: bool = True
+    clone_inputs: bool = False
+    by_backward: bool = False
+    spared: bool = False
 
 
 @dataclass(slots=True)
@@ -34,12 +60,18 @@ class Pass:
     loss: float
     parameters: list[tuple[str, nn.Parameter]]
     floor: float
+    attempt: Attempt
     notes: list[str] = field(default_factory=list)
 
     @property
     def in_double(self) -> bool:
         """The network is in float64 already."""
         return all(p.dtype is torch.float64 for _, p in self.parameters)
+
+    @property
+    def half(self) -> bool:
+        """Gradients pass through float16 on the way."""
+        return self.floor > FLOAT32_FLOOR / 2
 
     @property
     def gradients(self) -> dict[int, Tensor | None]:
@@ -82,6 +114,20 @@ class Several(Observer):
         return found
 
 
+class RefusalError(Exception):
+    """An attempt that the user's code ended.
+
+    Attributes:
+        where: "forward" or "backward".
+        error: What was raised.
+        failure: The same, as the user is told.
+    """
+
+    def __init__(self, where: str, error: Exception, failure: FadeoutError) -> None:
+        super().__init__(str(error))
+        self.where, self.error, self.failure = where, error, failure
+
+
 def take(
     subject: Subject,
     closure: Closure,
@@ -90,42 +136,76 @@ def take(
     verb: str,
     observer: Observer | None = None,
     autocast: torch.dtype | bool | None = None,
-    scale: float = 1.0,
-    exact: bool = False,
-    double: bool = False,
-    clone_inputs: bool = False,
-    track_inputs: bool = True,
-    reentrant: bool = False,
-    spared: bool = False,
+    attempt: Attempt = Attempt(),
 ) -> Pass:
-    """One instrumented forward and backward.
+    """One instrumented forward and backward; where it is refused, the next way that may do.
 
     Raises:
         ModelError: If the user's code raises, with the module it happened in.
         FadeoutError: If there is nothing to account for.
     """
     observer = observer or Observer()
+    first: RefusalError | None = None
+    while True:
+        try:
+            done = _once(subject, closure, guard, attempt, verb=verb, observer=observer, autocast=autocast)
+        except RefusalError as refused:
+            first = first or refused
+            following = _next(attempt, refused)
+            if following is None:
+                raise first.failure from first.error
+            if following.spared and not attempt.spared:
+                observer.leave_saved()
+            guard.rewind()
+            attempt = following
+            continue
+        if first is not None and not attempt.track_inputs:
+            why = "the model does not run when its input requires a gradient: the account stops at the first weights"
+            done.graph.unaccounted.append(Unaccounted(path="", op="input", why=why))
+        return done
+
+
+def _next(attempt: Attempt, refused: RefusalError) -> Attempt | None:
+    """What to try after a refusal; None where nothing is left."""
+    text = str(refused.error)
+    if refused.where == "forward":
+        if not attempt.clone_inputs and "leaf" in text and "in-place" in text:
+            return replace(attempt, clone_inputs=True)
+    elif not attempt.by_backward and any(word in text for word in _NEEDS_BACKWARD):
+        return replace(attempt, by_backward=True)
+    elif "already unpacked" in text and not attempt.spared:
+        return replace(attempt, spared=True)
+    if attempt.track_inputs:  # does it run where nobody asks for the input's gradient?
+        return replace(attempt, track_inputs=False)
+    return None
+
+
+# What a checkpoint of somebody's own, and hooks over several leaves, say of autograd.grad.
+_NEEDS_BACKWARD = ("use_reentrant", "Checkpointing is not compatible", "currently running autograd.grad")
+
+
+def _once(
+    subject: Subject,
+    closure: Closure,
+    guard: Guard,
+    attempt: Attempt,
+    *,
+    verb: str,
+    observer: Observer,
+    autocast: torch.dtype | bool | None,
+) -> Pass:
     names = Names(
         subject.model,
         guard,
         modules=subject.modules,
         watched=subject.watched,
-        track_inputs=track_inputs,
-        double=double,
-        clone_inputs=clone_inputs,
+        track_inputs=attempt.track_inputs,
+        double=attempt.double,
+        clone_inputs=attempt.clone_inputs,
     )
     names.samples = closure.samples
     guard.set_gradients_aside()
     observer.forward(names)
-    options: dict[str, Any] = {
-        "observer": observer, "autocast": autocast, "scale": scale, "exact": exact, "double": double, "verb": verb,
-        "clone_inputs": clone_inputs, "track_inputs": track_inputs, "reentrant": reentrant, "spared": spared,
-    }  # fmt: skip
-
-    def again(**changes: bool) -> Pass:
-        guard.rewind()
-        return take(subject, closure, guard, **{**options, **changes})
-
     try:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
@@ -134,23 +214,15 @@ def take(
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if autocast:
                 stack.enter_context(autocast_of(subject.model, autocast))
+            stack.enter_context(opened(names))
             stack.enter_context(names)
             loss = closure.run(subject.model)
     except FadeoutError:
         raise
     except Exception as error:
-        text = str(error)
-        if text.startswith(f"{verb}: "):  # our own word on the call
+        if str(error).startswith(f"{verb}: "):  # our own word on the call
             raise
-        if not clone_inputs and "leaf" in text and "in-place" in text:
-            return again(clone_inputs=True)
-        failure = _model_error(verb, "forward", error, names)
-        if track_inputs:  # does it run where nobody asks for the input's gradient?
-            try:
-                return again(track_inputs=False)
-            except ModelError:
-                raise failure from error
-        raise failure from error
+        raise RefusalError("forward", error, model_error(verb, "forward", error, names)) from error
     loss = _checked(loss, subject, names, verb)
     if subject.prefix and id(subject.watched) not in names.ran:
         raise FadeoutError(
@@ -167,79 +239,42 @@ def take(
         )
     names.release()
     watch = observer.graph(graph)
-    parameters = subject.parameters
-    kept = [(leaf, leaf.grad) for leaf in graph.variables] if reentrant else []
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), _kept(graph.variables if attempt.by_backward else []):
             tape = record(
                 graph,
                 loss,
-                [p for _, p in parameters],
-                scale=scale,
-                exact=exact,
+                [p for _, p in subject.parameters],
+                scale=attempt.scale,
+                exact=attempt.exact,
                 watch=watch,
-                reentrant=reentrant,
+                by_backward=attempt.by_backward,
             )
     except Exception as error:
-        if not reentrant and ("use_reentrant" in str(error) or "Checkpointing is not compatible" in str(error)):
-            return again(reentrant=True)
-        if "already unpacked" in str(error) and not spared:
-            observer.leave_saved()
-            return again(spared=True)
-        failure = _model_error(verb, "backward", error, names)
-        if track_inputs:
-            try:
-                return again(track_inputs=False)
-            except ModelError:
-                raise failure from error
-        raise failure from error
-    finally:
-        for leaf, grad in kept:
-            leaf.grad = grad
+        raise RefusalError("backward", error, model_error(verb, "backward", error, names)) from error
     graph.nodes = []
+    half = tape.half or (_is_half(subject, autocast) and not attempt.double)
     return Pass(
         names=names,
         graph=graph,
         tape=tape,
         front=sweep(graph, tape),
         loss=float(loss.detach()),
-        parameters=parameters,
-        floor=(HALF_FLOOR if _is_half(subject, autocast) and not double else FLOAT32_FLOOR) - math.log10(scale),
+        parameters=subject.parameters,
+        floor=(HALF_FLOOR if half else FLOAT32_FLOOR) - math.log10(attempt.scale),
+        attempt=attempt,
     )
 
 
-def needs_more_range(done: Pass) -> bool:
-    """Whether a norm left the range in which float32 sums of squares can be trusted."""
-    if any(v != 0 and (v < SAFE_LOW or v > SAFE_HIGH) for v in done.tape.arrived.values()):
-        return True
-    return lost_below(done, 1e-3 if done.floor > FLOAT32_FLOOR / 2 else 1e-9)
-
-
-def lost_below(done: Pass, size: float) -> bool:
-    """Whether a gradient became exactly zero out of one that was smaller than `size` already.
-
-    Such a zero may be an underflow; from a healthy size to zero in one operation is a true one.
-    """
-    tape, graph = done.tape, done.graph
-    largest: dict[int, float] = {}
-    for (i, _), v in tape.arrived.items():
-        largest[i] = max(largest.get(i, 0.0), v)
-    return any(
-        0 < largest.get(i, 0.0) < size and tape.sent.get((i, e), tape.arrived.get((j, k), 1.0)) == 0
-        for i, edges in enumerate(graph.edges)
-        for e, j, k in edges
-    )
-
-
-def range_scale(done: Pass) -> float:
-    """A power of two for the seed that moves the smallest norms up and keeps the largest finite."""
-    finite = [v for v in done.tape.arrived.values() if 0 < v < math.inf]
-    largest = max(finite, default=1.0)
-    half = done.floor > FLOAT32_FLOOR / 2
-    most = 480 if done.in_double else 100  # squares must stay inside the format, too
-    room = (14 if half else most + 20) - math.ceil(math.log2(largest) if largest > 0 else 0)
-    infinite = any(v == math.inf for v in done.tape.arrived.values())
-    return 2.0 ** (-most if infinite and not half else max(min(room, most), -most))
+@contextmanager
+def _kept(leaves: list[Tensor]) -> Iterator[None]:
+    """The `.grad` of some leaves, put back."""
+    kept = [(leaf, leaf.grad) for leaf in leaves]
+    try:
+        yield
+    finally:
+        for leaf, grad in kept:
+            leaf.grad = grad
 
 
 def _is_half(subject: Subject, autocast: torch.dtype | bool | None) -> bool:
@@ -273,24 +308,3 @@ def _checked(loss: Any, subject: Subject, names: Names, verb: str) -> Tensor:
             "check for detach(), no_grad(), .item() or an argmax between them"
         )
     return loss
-
-
-def _model_error(verb: str, where: str, error: Exception, names: Names) -> ModelError:
-    path = names.innermost
-    if where == "forward" and not path and id(names.watched) in names.ran:
-        where = "loss"  # the model itself had returned
-    module = f" in {path!r}" if path else ""
-    text = str(error).strip().splitlines()
-    first = text[0] if text else ""
-    hint = ""
-    if "device" in first and ("same device" in first or "found at least two" in first):
-        hint = "; move the batch to the model's device"
-    elif "shape" in first or "size" in first.lower() or "dimension" in first.lower():
-        hint = "; check the shape of the batch"
-    elif "out of bounds" in first and where == "loss":
-        hint = "; a label is outside the number of classes"
-    elif "second time" in first:
-        hint = "; a step= closure returns the scalar and leaves backward() to fadeout"
-    elif "dtype" in first.lower() or "scalar type" in first:
-        hint = "; check the dtype of the batch against the model's"
-    return ModelError(f"{verb}: the model failed in its {where}{module}: {type(error).__name__}: {first}{hint}")

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from fadeout.probe.batch import tensors
-from fadeout.probe.graph import Graph, line_of
+from fadeout.call.batch import tensors
+from fadeout.probe.graph import Graph
+from fadeout.probe.lines import line_of
 from fadeout.probe.names import Names
 from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher

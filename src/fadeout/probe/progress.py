@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.probe.batch import Closure, closure
+from fadeout.call.batch import Closure, closure
 from fadeout.probe.guard import Guard
 from fadeout.probe.without import under_autocast, without_dropout
 

@@ -9,30 +9,29 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.call.batch import tensors
 from fadeout.probe import kinds
 from fadeout.probe.attention import Attention
-from fadeout.probe.batch import Closure, tensors
 from fadeout.probe.chains import bypassed, chains
 from fadeout.probe.dormancy import Dormancy
-from fadeout.probe.graph import line_of
-from fadeout.probe.guard import Guard
 from fadeout.probe.layers import Row, layer_rows
-from fadeout.probe.measure import Observed, observe
 from fadeout.probe.names import readable_path
 from fadeout.probe.norms import norm
-from fadeout.probe.passes import Pass, Several, take
+from fadeout.probe.observed import Observed
+from fadeout.probe.passes import Pass
 from fadeout.probe.precision import Hunt
 from fadeout.probe.profile import effective_depth, straight_line
 from fadeout.probe.recurrent.causes import cause_of
 from fadeout.probe.recurrent.loops import Loops, loop_profiles
 from fadeout.probe.recurrent.watch import Recurrence
+from fadeout.probe.session import Session
 from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.probe.streams import Mixing
-from fadeout.probe.subject import Subject
 from fadeout.probe.tokens import reach_map
 from fadeout.probe.units import Units
-from fadeout.probe.weights import Weights, weights_of, zero_weights
-from fadeout.records import Gap, Ledger, Reading, Signal, TimeProfile, TokenProfile, Unaccounted
+from fadeout.probe.unregistered import attribute_of
+from fadeout.probe.weights import weights_of, zero_weights
+from fadeout.records import Ledger, Origin, Reading, Signal, TimeProfile, TokenProfile, Unaccounted
 
 How = Literal["whole", "start", "brief"]
 STAND_INS = frozenset({"dyt", "dynamictanh", "dynamicerf", "derf"})  # elementwise maps in place of norms
@@ -83,8 +82,6 @@ def take_reading(
             raise ValueError(f"{verb}: the optimizer holds no parameter of this {type(model).__name__}; pass its own")
     if reach < 0:
         raise ValueError(f"{verb}: reach= counts output positions to sample, >= 0; got {reach}")
-    gathered: list[Weights] = []
-    maps: list[TokenProfile] = []
     units = Units()
     sketcher = Sketcher()
     attention = Attention()
@@ -93,42 +90,32 @@ def take_reading(
     mixing = Mixing()
     dormancy = Dormancy()
     time: list[TimeProfile] = []
-
-    def finish(first: Pass, guard: Guard, about: Subject, call: Closure) -> None:
-        gathered.append(weights_of(first, optimizer))
-        if _not_finite(first):
-            hunt = Hunt(first.parameters)
-            guard.rewind()
-            take(about, call, guard, verb=verb, autocast=autocast, observer=hunt)
-            gathered[0].hunt = hunt
+    maps: list[TokenProfile] = []
+    with Session(model, batch, loss=loss, step=step, within=within, autocast=autocast, verb=verb) as session:
+        first = session.take(
+            *(units, attention, recurrence, loops),
+            *((sketcher, mixing) if how != "brief" else ()),
+            *((dormancy,) if how != "whole" else ()),
+        )
+        weights = weights_of(first, optimizer)
+        if _not_finite(first) or weights.broken:
+            weights.hunt = Hunt(first.parameters)
+            session.again(weights.hunt)
+            if weights.hunt.origin is None:  # nothing on the way is: the way to one parameter is
+                weights.hunt.origin = _broken_at(first, weights.broken)
             recurrence.profiles([])  # which notes the step that is not finite
         else:
             found: list[TimeProfile] = []
             if loops.found:
-                guard.rewind()
-                found = loop_profiles(loops, about, call, guard, autocast=autocast)
+                session.guard.rewind()
+                found = loop_profiles(loops, session.subject, session.closure, session.guard, autocast=autocast)
             time.extend(recurrence.profiles(found))
         if reach:
-            guard.rewind()
-            maps.append(reach_map(about, call, guard, positions=reach, verb=verb))
-
-    seen = observe(
-        model,
-        batch,
-        loss=loss,
-        step=step,
-        within=within,
-        autocast=autocast,
-        verb=verb,
-        observer=Several(
-            *(units, attention, recurrence, loops),
-            *((sketcher, mixing) if how != "brief" else ()),
-            *((dormancy,) if how != "whole" else ()),
-        ),
-        influence=units.influence,
-        finish=finish,
-    )
-    weights = gathered[0]
+            session.guard.rewind()
+            maps.append(reach_map(session.subject, session.closure, session.guard, positions=reach, verb=verb))
+        best = session.widen(first)
+        ledger = session.ledger(best, units.influence)
+    seen = Observed(first=first, best=best, subject=session.subject, closure=session.closure)
     layers = layer_rows(seen, units, weights, optimizer is not None)
     ran = [layer for layer in layers if layer.ran]
     rows = tuple(layer.row for layer in layers)
@@ -137,8 +124,8 @@ def take_reading(
         for row in layers
         if row.detached
     )
-    ledger = replace(seen.ledger, unaccounted=(*seen.ledger.unaccounted, *cut_off))
-    notes = [*seen.subject.notes, *seen.closure.notes, *weights.notes, *recurrence.notes]
+    ledger = replace(ledger, unaccounted=(*ledger.unaccounted, *cut_off))
+    notes = [*session.subject.notes, *session.closure.notes, *session.notes, *weights.notes, *recurrence.notes]
     if units.checkpointed:
         notes.append("checkpointed activations: slopes not measured, they would run the forward again")
     around = bypassed(seen.best.graph)
@@ -166,16 +153,40 @@ def take_reading(
         norms=_norms(seen),
         live=tuple((s.path, s.live) for s in units.slopes.values() if s.owner.lower() in STAND_INS),
         zero_gradients=tuple(n for n, p in seen.first.parameters if weights.gradient.get(id(p)) == 0.0),
+        silent=tuple(
+            n
+            for n, p in seen.first.parameters
+            if weights.gradient.get(id(p)) == 0.0 and id(p) not in weights.missing and p.numel()
+        ),
+        unheld=tuple(layer.row.path for layer in layers if layer.unheld),
+        unregistered=_unregistered(first, optimizer),
         dormant=dormancy.dormant(),
         rank=dormancy.rank(),
-        gaps=tuple(
-            dict.fromkeys(
-                Gap(path=path, op=op, line=line_of(code, at) if code is not None else "")
-                for path, op, code, at in seen.first.names.cuts
-            )
-        ),
+        gaps=seen.first.graph.gaps,
     )
     return Taken(reading=reading, sketch=sketcher.sketch, seen=seen, notes=notes)
+
+
+def _broken_at(first: Pass, broken: set[int]) -> Origin | None:
+    name = next((name for name, p in first.parameters if id(p) in broken), "")
+    path, _, own = name.rpartition(".")
+    return Origin(path=readable_path(path), op=f"gradient of {own}", line="", where="backward") if name else None
+
+
+def _unregistered(first: Pass, optimizer: Optimizer | None) -> tuple[str, ...]:
+    """Trainable layers that ran inside the model though it does not know them; not those the optimizer holds."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer is not None else set()
+    layers = [
+        first.names.path_of(module)
+        for module in first.names.unregistered.values()
+        if any(p.requires_grad and id(p) not in held for p in module.parameters(recurse=False))
+    ]
+    known = {id(p) for p in first.names.model.parameters()} | held | first.names.given
+    known |= {id(p) for module in first.names.unregistered.values() for p in module.parameters()}
+    loose = [leaf for leaf in first.graph.variables if id(leaf) not in known]
+    for path, module in first.names.model.named_modules() if loose else ():
+        layers += [".".join(filter(None, (path, name))) for leaf in loose if (name := attribute_of(module, leaf))]
+    return tuple(dict.fromkeys(layers))
 
 
 def _norms(seen: Observed) -> tuple[tuple[str, str], ...]:

@@ -68,6 +68,7 @@ class Sketch:
         parts: Per node of the graph.
         edges: Per node: (input, target node, slot).
         matrix: Weight operations.
+        to_data: Leads to data, and not only to a part that starts from parameters.
         ends: Per end: (mean square, share of it that differs between samples) of what enters there.
     """
 
@@ -75,6 +76,7 @@ class Sketch:
     edges: list[list[tuple[int, int, int]]]
     matrix: list[bool]
     loss_side: list[bool]
+    to_data: list[bool]
     ends: dict[Slot, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -131,7 +133,7 @@ class Sketcher(Observer):
                 part.keep = 1.0 - float(module.p)
         ends: dict[Slot, tuple[float, float]] = {}
         means: list[tuple[Slot, int]] = []
-        for slot in graph.ends:
+        for slot in (*graph.ends, *graph.beginnings):
             leaf = graph.leaves.get(slot[0])
             if leaf is not None and not leaf.is_complex() and leaf.numel():
                 *numbers, count = output_of(leaf)
@@ -147,7 +149,14 @@ class Sketcher(Observer):
             if what == "embedding":
                 ends[slot] = (parts[slot[0]].gain, 1.0)
         self._calls.clear()
-        self.sketch = Sketch(parts=parts, edges=graph.edges, matrix=graph.matrix, loss_side=graph.loss_side, ends=ends)
+        self.sketch = Sketch(
+            parts=parts,
+            edges=graph.edges,
+            matrix=graph.matrix,
+            loss_side=graph.loss_side,
+            to_data=graph.to_data,
+            ends=ends,
+        )
         return {}
 
     def _read_weight(

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call.batch import Step, closure
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.probe.batch import Step, closure
 from fadeout.probe.guard import Guard
 
 

@@ -30,6 +30,8 @@ class Tape:
         returned: Per end: norm of the gradient that autograd itself returned.
         sizes: Per weight operation: elements of the gradient that arrives.
         scale: What the backward was seeded with.
+        by_backward: `.backward` was used.
+        half: Some gradient was float16.
     """
 
     order: list[int] = field(default_factory=list)
@@ -41,7 +43,8 @@ class Tape:
     returned: dict[Slot, float] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     scale: float = 1.0
-    reentrant: bool = False
+    by_backward: bool = False
+    half: bool = False
 
 
 class _Join:
@@ -63,7 +66,7 @@ def record(
     scale: float = 1.0,
     exact: bool = False,
     watch: dict[int, Watcher] | None = None,
-    reentrant: bool = False,
+    by_backward: bool = False,
 ) -> Tape:
     """Run the backward pass and write it down.
 
@@ -74,10 +77,10 @@ def record(
         scale: Seed of the backward; an exact power of two.
         exact: Norms in float64 throughout.
         watch: Called with (node, the gradients that arrive there) before the node runs.
-        reentrant: Use `.backward`, which reentrant checkpoints need; gradients are then
+        by_backward: Use `.backward`, which some custom functions need; gradients are then
             accumulated into `.grad` and the caller puts those back.
     """
-    tape = Tape(scale=scale, reentrant=reentrant)
+    tape = Tape(scale=scale, by_backward=by_backward)
     order = tape.order
     measure: Callable[[Tensor], Tensor] = (lambda g: norm(g, exact=True)) if exact else norm
     arrived_keys: list[Slot] = []
@@ -115,6 +118,8 @@ def record(
             order.append(i)
             for k, gradient in enumerate(gradients):
                 if gradient is not None:
+                    if gradient.dtype is torch.float16:
+                        tape.half = True
                     arrived_keys.append((i, k))
                     arrived.append(measure(gradient))
                     if matrix:
@@ -123,8 +128,8 @@ def record(
                 meet((i, k), gradients[k])
             if watcher is not None:
                 watcher(i, gradients)
-            if reentrant:
-                for k in (s for n, s in graph.ends if n == i):
+            if by_backward:
+                for k in (s for n, s in (*graph.ends, *graph.beginnings) if n == i):
                     if gradients[k] is not None:
                         captured[(i, k)] = gradients[k].clone()  # type: ignore[union-attr]
 
@@ -162,7 +167,7 @@ def record(
         return hook
 
     handles = []
-    ends = list(graph.ends)
+    ends = [*graph.ends, *graph.beginnings]
     leaves = [slot for slot in ends if slot[0] in graph.leaves]
     inner_ends = [slot for slot in ends if slot[0] not in graph.leaves and slot in graph.feeders]
     try:
@@ -176,7 +181,7 @@ def record(
         targets: list[Any] = [*parameters, *(graph.leaves[n] for n, _ in leaves)]
         targets += [GradientEdge(graph.nodes[n], k) for n, k in inner_ends]
         seed = torch.full_like(loss, scale)
-        if reentrant:
+        if by_backward:
             for tensor in targets[: len(parameters) + len(leaves)]:
                 tensor.grad = None
             waiting = [(hooks, dict(hooks)) for v in graph.variables if (hooks := v._post_accumulate_grad_hooks)]
@@ -218,8 +223,8 @@ def record(
         partials.setdefault(where, []).extend((n, e, tape.arrived.get(where, 0.0)) for n, e, _ in last)
     tape.sums = partials
     for where, n, e in share_keys:
-        length = tape.arrived[where]
-        share = next(cursor) / length**2 if length > 0 else float("nan")
+        product, length = next(cursor), tape.arrived[where]
+        share = product / length**2 if length > 0 else float("nan")
         shares = tape.shares[where]
         (last_key, rest), *_ = shares.items()
         shares[(n, e)] = share

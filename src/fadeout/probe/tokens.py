@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
+from fadeout.call.batch import Closure
 from fadeout.errors import FadeoutError
 from fadeout.probe import kinds
-from fadeout.probe.batch import Closure
 from fadeout.probe.guard import Guard
 from fadeout.probe.names import Names
 from fadeout.probe.subject import Subject

@@ -28,6 +28,7 @@ class Way:
 def trunk(graph: Graph, tape: Tape) -> Way:
     """The path through most weight operations; ties go to the live, then to the longer one."""
     count = len(graph.names)
+    ends = {i for i, _ in graph.ends}
     best: list[tuple[int, int, int] | None] = [None] * count  # (alive, weights, length) down to an end
     step: list[tuple[int, int, int] | None] = [None] * count
     for i in range(count - 1, -1, -1):
@@ -41,7 +42,7 @@ def trunk(graph: Graph, tape: Tape) -> Way:
             options.append(((alive, onward[1] + weight, onward[2] + 1), (e, j, k)))
         if options:
             best[i], step[i] = max(options, key=lambda o: o[0])
-        elif any((i, k) in graph.ends for k in range(_slots(graph, i))):
+        elif i in ends:
             best[i] = (1, weight, 0)
     nodes = [0]
     entries: list[tuple[int, Kind, float]] = []
@@ -74,10 +75,6 @@ def _follow(step: list[tuple[int, int, int] | None], nodes: list[int], i: int) -
         i = onward[1]
         nodes.append(i)
     return nodes
-
-
-def _slots(graph: Graph, i: int) -> int:
-    return 1 + max((k for n, k in graph.ends if n == i), default=0)
 
 
 def _edge(graph: Graph, tape: Tape, i: int, e: int, slot: Slot) -> float:

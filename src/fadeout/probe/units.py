@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
+from fadeout.call.batch import tensors
 from fadeout.probe import kinds
-from fadeout.probe.batch import tensors
 from fadeout.probe.graph import Graph
 from fadeout.probe.names import Names
 from fadeout.probe.norms import norm, read

@@ -1,10 +1,12 @@
 """The walk: the autograd graph behind a loss as plain lists, before anything is left out."""
 
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.probe import kinds
 from fadeout.probe.names import Names, readable_path
 from fadeout.records import Unaccounted
 
@@ -43,6 +45,7 @@ class Walk:
         trains: A trained parameter lies below.
         sees_leaf: An input of the model lies below.
         cut: Edges along which backward is not sent.
+        loss_side: No output of the watched module depends on it.
     """
 
     def __init__(
@@ -94,6 +97,52 @@ class Walk:
         self.unaccounted: list[Unaccounted] = []
         self.cut: set[tuple[int, int]] = set()
         self.within = False
+        self.loss_side = self._loss_side()
+
+    @cached_property
+    def traits(self) -> "Traits":
+        """What lies below each node; few graphs ask for it."""
+        return Traits(self)
+
+    @cached_property
+    def slots(self) -> list[list[int]]:
+        """Per node: the outputs that something reads, [0] for the loss."""
+        found: list[set[int]] = [set() for _ in self.order]
+        for edges in self.next:
+            for j, slot in edges:
+                if j >= 0:
+                    found[j].add(slot)
+        return [sorted(slots) or [0] for slots in found]
+
+    @cached_property
+    def uses(self) -> list[int]:
+        """Per node: edges into it."""
+        found = [0] * len(self.order)
+        for edges in self.next:
+            for j, _ in edges:
+                if j >= 0:
+                    found[j] += 1
+        return found
+
+    def _loss_side(self) -> list[bool]:
+        """Nodes that no output depends on; where no output is seen, those above the last matrices."""
+        outputs = {
+            i
+            for tensor in self.names.outputs
+            if tensor.grad_fn is not None and (i := self.position.get(tensor.grad_fn)) is not None and i != 0
+        }
+        if not outputs:  # the root was not called as a whole
+            outputs = {i for i, name in enumerate(self.node_names) if kinds.is_matrix(name)}
+        outputs |= {self.position[t.grad_fn] for t in self.names.others if t.grad_fn in self.position} - {0}
+        inside = [False] * len(self.order)
+        for i in outputs:
+            inside[i] = True
+        for i, edges in enumerate(self.next):
+            if inside[i]:
+                for j, _ in edges:
+                    if j >= 0:
+                        inside[j] = True
+        return [not within for within in inside] if outputs else inside
 
     def origin(self, i: int) -> tuple[str, str, str, Any, int]:
         return self.names.of.get(self.order[i], ("", "", "", None, 0))
@@ -103,3 +152,36 @@ def _weight_owners(modules: list[tuple[str, nn.Module]]) -> frozenset[str]:
     return frozenset(
         path for path, module in modules if any(p is not None and p.dim() >= 2 for p in module._parameters.values())
     )
+
+
+class Traits:
+    """What lies below each node, itself included, as far as it tells weights from signals.
+
+    A product of parameters is a weight.  A chain of layers on parameters (learned queries, a
+    hypernetwork) is a signal: a gradient can fade in it.
+
+    Attributes:
+        matrix: A matrix is applied.
+        layer: One is applied by a function that layers call: linear, a convolution.
+        deep: A matrix stands behind a slope behind a matrix.
+    """
+
+    def __init__(self, walk: Walk) -> None:
+        size = len(walk.order)
+        self.matrix = [False] * size
+        self.layer = [False] * size
+        self.deep = [False] * size
+        bent = [False] * size  # a slope stands behind a matrix
+        for i in range(size - 1, -1, -1):
+            if i in walk.variable:
+                continue
+            below = [j for j, _ in walk.next[i] if j >= 0]
+            name = walk.node_names[i]
+            applies = kinds.is_matrix(name)
+            above = any(bent[j] for j in below)
+            self.deep[i] = (applies and above) or any(self.deep[j] for j in below)
+            over = any(self.matrix[j] for j in below)
+            bent[i] = above or (over and kinds.is_elementwise_slope(name))
+            self.matrix[i] = applies or over
+            by_layer = applies and walk.origin(i)[2].rstrip("/") in kinds.LAYER_FUNCTIONS
+            self.layer[i] = by_layer or any(self.layer[j] for j in below)

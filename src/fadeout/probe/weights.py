@@ -1,15 +1,17 @@
 """What the parameters of a pass say: sizes, gradients, the next update, and what is degenerate in them."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.probe.measure import Observed
 from fadeout.probe.norms import norm, read
-from fadeout.probe.passes import SAFE_LOW, Pass
+from fadeout.probe.observed import Observed
+from fadeout.probe.passes import Pass
 from fadeout.probe.precision import Hunt
+from fadeout.probe.ranges import SAFE_HIGH, SAFE_LOW
 from fadeout.probe.units import SAMPLE
 from fadeout.probe.updates import update_ratios
 
@@ -28,6 +30,12 @@ class Weights:
     equal: set[int]
     hunt: Hunt | None
     notes: list[str]
+    broken: set[int]
+    held: set[int] | None = None  # ids of the parameters that the optimizer holds; None without one
+
+    def unheld(self, parameter: Tensor) -> bool:
+        """There is an optimizer, and it does not hold the parameter."""
+        return self.held is not None and id(parameter) not in self.held
 
 
 def weights_of(first: Pass, optimizer: Optimizer | None) -> Weights:
@@ -41,10 +49,12 @@ def weights_of(first: Pass, optimizer: Optimizer | None) -> Weights:
         scalars.append(norm(parameter.detach()).double())
         scalars.append(norm(gradient).double() if gradient is not None else torch.zeros((), dtype=torch.float64))
     values = read(scalars)
-    small = [n for n in range(1, len(values), 2) if values[n] < SAFE_LOW]  # float32 squares leave float32 there
-    again = [(n, g) for n in small if (g := gradients[keys[n // 2]]) is not None]
+    outside = [n for n in range(1, len(values), 2) if not SAFE_LOW <= values[n] <= SAFE_HIGH]  # squares leave float32
+    again = [(n, g) for n in outside if (g := gradients[keys[n // 2]]) is not None]
     for (n, _), value in zip(again, read([norm(g, exact=True) for _, g in again]), strict=True):
         values[n] = value
+    wild = [(keys[n // 2], g) for n, g in again if not math.isfinite(values[n])]
+    bad = {key for (key, _), sound in zip(wild, read([_sound(g) for _, g in wild]), strict=True) if not sound}
     ratios: dict[int, float] = {}
     notes: list[str] = []
     if optimizer is not None:
@@ -65,6 +75,8 @@ def weights_of(first: Pass, optimizer: Optimizer | None) -> Weights:
         missing={id(p) for _, p in first.parameters if gradients[id(p)] is None},
         hunt=None,
         notes=notes,
+        broken=bad,
+        held=None if optimizer is None else {id(p) for group in optimizer.param_groups for p in group["params"]},
     )
 
 
@@ -94,6 +106,12 @@ def _equal(parameters: list[tuple[str, nn.Parameter]]) -> set[int]:
     first = read([_alike(p.detach()[:2]) for p in several])
     left = [p for p, alike in zip(several, first, strict=True) if alike]
     return {id(p) for p, alike in zip(left, read([_alike(p.detach()) for p in left]), strict=True) if alike}
+
+
+def _sound(gradient: Tensor) -> Tensor:
+    """1 where every element is finite: a norm overflows before its elements do."""
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return torch.isfinite(values).all().double()
 
 
 def _alike(rows: Tensor) -> Tensor:

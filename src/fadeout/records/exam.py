@@ -35,11 +35,13 @@ class Gap:
 
     Attributes:
         op: "detach", "argmax", "data", "no_grad"; "" where a module took a gradient in and gave none out.
+        layers: Trained modules that lose their gradient by it.
     """
 
     path: str
     op: str
     line: str
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,10 @@ class Reading:
         dtype: Number format that gradients pass through, "float16".
         norms: (path, what is wrong) of batch norms whose statistics mean nothing.
         live: (path, share of elements with a slope) of tanh-like stand-ins for norms.
-        zero_gradients: Trained parameters whose gradient is exactly zero.
+        zero_gradients: Trained parameters whose gradient is exactly zero, or that receive none.
+        silent: Those among them that receive one, of exact zeros.
+        unheld: Layers with trained weights that the optimizer given does not hold.
+        unregistered: Layers that run inside the model, which does not know them: "hids[0]".
         dormant: Share of all units that hardly respond; nan where not measured.
         rank: Effective rank of the last features; nan where not measured.
         gaps: Where the forward lets go of the graph.
@@ -109,6 +114,9 @@ class Reading:
     norms: tuple[tuple[str, str], ...] = ()
     live: tuple[tuple[str, float], ...] = ()
     zero_gradients: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
+    unregistered: tuple[str, ...] = ()
     dormant: float = float("nan")
     rank: float = float("nan")
     gaps: tuple[Gap, ...] = ()

@@ -64,7 +64,8 @@ class End:
 
     Attributes:
         what: "input": a float input of the model; "embedding": the output of an embedding;
-            "weight": the output of the first operation that is trained.
+            "weight": where a trained part begins that no data enters - the output of the first
+            operation that is trained, or the parameter that it reads.
         decades: log10 of the norm of the gradient that arrived, the loss's own being 1.
     """
 
@@ -102,6 +103,7 @@ class WeightOp:
         first: No other weight operation on its data side.
         last: No other weight operation between it and the loss.
         trunk: On the trunk.
+        data: Data reaches it; false for parts that read only parameters and constants.
     """
 
     path: str
@@ -112,6 +114,7 @@ class WeightOp:
     first: bool
     last: bool
     trunk: bool
+    data: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +159,10 @@ class Ledger:
         closing_error: |log10 J by the account - log10 J of the end gradients that autograd
             itself returned|, decades.
         floor: log10 of the smallest gradient norm this pass could tell from zero.
+        beginnings: Where trained parts begin that no data enters, beside those that it does (learned
+            queries, towers on constants).  They are not part of J; their layers are in `weights`.
+        outside: Parameters that receive a gradient although no operation of the account applies
+            them: while there are any, nobody knows that the gradient flows.
     """
 
     log_gain: float
@@ -171,6 +178,8 @@ class Ledger:
     closing_error: float
     floor: float
     nodes: int
+    outside: tuple[str, ...] = ()
+    beginnings: tuple[End, ...] = ()
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{kind} {gain:+.2f}" for kind, gain in self.by_kind if abs(gain) >= 0.005)

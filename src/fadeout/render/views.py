@@ -153,7 +153,7 @@ def band_of(gap: float) -> Band:
 
 def _reference(ledger: Ledger, levels: list[float]) -> float:
     """The strongest last weight operation; without one, the layer nearest the loss."""
-    last = [w.norm for w in ledger.weights if w.last and math.isfinite(w.norm)]
+    last = [w.norm for w in ledger.weights if w.last and w.data and math.isfinite(w.norm)]
     if last:
         return max(last)
     return next((level for level in reversed(levels) if math.isfinite(level)), math.nan)

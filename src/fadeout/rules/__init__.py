@@ -28,6 +28,7 @@ from fadeout.rules.training import (
     rate_too_low,
     unmoved,
 )
+from fadeout.rules.untrained import unheld, unregistered
 from fadeout.rules.vanishing import vanishing
 from fadeout.rules.verdict import sentence, verdict
 from fadeout.rules.wiring import misplaced_activation, no_nonlinearity, raw_input
@@ -51,6 +52,8 @@ RULES: tuple[Rule, ...] = (  # in order of precedence
     truncated,
     tokens_alike,
     rate_too_high,
+    unregistered,
+    unheld,
     no_nonlinearity,
     misplaced_activation,
     raw_input,

@@ -38,15 +38,17 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
     ]
     if not lost or not reading.optimizer:
         return None
-    reached = [layer.path for layer in reading.layers if layer.trained and layer.path not in lost]
-    gap = _gap(reading, lost, reached)
-    alarm = reading.course is not None and learning(reading, limits) in ("not", "little")
+    gap = _gap(reading, lost)
+    if reading.course is None:  # no path is no path in one step as well; but a spare head may be meant
+        alarm = 2 * len(lost) >= len(held)
+    else:
+        alarm = learning(reading, limits) in ("not", "little")
     found = _finding(
         reading,
         claim=f"no gradient path leads to {len(lost)} of the layers that {reading.optimizer} is to train{_words(gap)}",
         where=_beside(gap, lost),
         line=gap.line if gap is not None else "",
-        helps=("removing the detach(), no_grad() or .data between them and the loss",),
+        helps=(_remedy(gap),),
     )
     return found if alarm else replace(found, level="warning")
 
@@ -79,42 +81,42 @@ def _no_path(reading: Reading) -> Finding | None:
     reaches_data = any(end.what != "weight" for end in reading.ledger.ends)
     if not first or reaches_data or len(first) == len(trained):
         return None
-    gap = _gap(reading, first, trained[len(first) :])
-    how = "the detach(), no_grad() or .data" if gap is None or not gap.op else f"the {gap.op}"
+    gap = _gap(reading, first)
     return _finding(
         reading,
         claim=f"no gradient path leads to the first {len(first)} of {len(trained)} trained layers{_words(gap)}",
         where=_beside(gap, first),
         line=gap.line if gap is not None else "",
-        helps=(f"removing {how} between them and the loss",),
+        helps=(_remedy(gap),),
     )
 
 
-def _gap(reading: Reading, lost: list[str], reached: list[str]) -> Gap | None:
-    """The place that lets go of the graph: around the last lost layer, else where nothing receives a gradient."""
-    named = [gap for gap in reading.gaps if gap.op not in ("item", "tolist")]
-    around = [gap for gap in named if gap.path and _within(lost[-1], gap.path)]
-    apart = [gap for gap in named if gap.path and not any(_within(path, gap.path) for path in reached)]
-    for found in ([g for g in around if g.line], around, apart, [g for g in named if g.line]):
-        if found:
-            return found[-1]
-    return None
+def _gap(reading: Reading, lost: list[str]) -> Gap | None:
+    """The place that lets go of the graph in front of the last lost layer, or of most of them."""
+    blamed = [gap for gap in reading.gaps if not set(lost).isdisjoint(gap.layers)]
+    return max(blamed, key=lambda gap: (lost[-1] in gap.layers, len(gap.layers)), default=None)
+
+
+def _remedy(gap: Gap | None) -> str:
+    if gap is not None and gap.op == "checkpoint":
+        return "checkpoint(..., use_reentrant=False), or letting an input of the checkpoint require a gradient"
+    how = "the detach(), no_grad() or .data" if gap is None or not gap.op else f"the {gap.op}"
+    return f"removing {how} between them and the loss"
 
 
 def _words(gap: Gap | None) -> str:
     """': detach in encoder, net.py:12'."""
     if gap is None:
         return ""
-    return f": {gap.op or 'the graph ends'} in {named(gap.path)}" + (f", {gap.line}" if gap.line else "")
+    at = f" in {named(gap.path)}" + (f", {gap.line}" if gap.line else "")
+    if gap.op == "checkpoint":
+        return f": a reentrant checkpoint none of whose inputs requires a gradient{at}"
+    return f": {gap.op or 'the graph ends'}{at}"
 
 
 def _beside(gap: Gap | None, lost: list[str]) -> tuple[str, ...]:
     """The place that lets go, then the lost layers, the one beside it first."""
     return tuple(dict.fromkeys((*([gap.path] if gap is not None and gap.path else []), *reversed(lost))))
-
-
-def _within(path: str, module: str) -> bool:
-    return path == module or path.startswith(f"{module}.")
 
 
 def _killed(reading: Reading) -> Finding | None:

@@ -6,7 +6,7 @@ from fadeout.records import Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import falling, learning, probes
-from fadeout.rules.signs import still, time_fade
+from fadeout.rules.signs import all_zero, still, time_fade
 
 USUAL = 1e-3  # update over weight: a rule of thumb, for advice only
 
@@ -99,9 +99,11 @@ def always_clipped(reading: Reading, limits: Limits) -> Finding | None:
 
 def unmoved(reading: Reading, limits: Limits) -> Finding | None:
     """FO215: a part that the optimizer holds and that never receives a gradient."""
+    if reading.course is None:
+        return _silent(reading)
     every = [set(still(probe)) for probe in probes(reading)]
     left = set.intersection(*every) - {*reading.detached, *reading.unrecorded} if every else set()
-    if reading.course is None or not left or len(every) < 3:
+    if not left or len(every) < 3:
         return None
     paths = [layer.path for layer in reading.layers if layer.path in left]
     return remark(
@@ -112,6 +114,26 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
         where=paths,
         evidence=(Evidence(name="layers without a gradient", value=float(len(paths)), bound=0.0, unit="layers"),),
         helps=("looking at how the loss depends on them", "leaving them out of the optimizer, if that is meant"),
+    )
+
+
+def _silent(reading: Reading) -> Finding | None:
+    """What one step can say of it: parameters with a gradient of exact zeros, while others receive one."""
+    if not reading.silent or reading.zero_weights or all_zero(reading) or not math.isfinite(reading.loss):
+        return None
+    explained = {layer.path for layer in reading.layers if layer.dead > 0}
+    names = [name for name in reading.silent if name.rpartition(".")[0] not in explained]
+    if not names or reading.ledger.decades == -math.inf:
+        return None
+    return remark(
+        reading,
+        code="FO215",
+        label="severed",
+        level="note",
+        claim=f"{listed(names)} receive{'s' if len(names) == 1 else ''} a gradient of exactly zero on this batch",
+        where=[name.rpartition(".")[0] for name in names],
+        evidence=(Evidence(name="parameters with exact zeros", value=float(len(names)), bound=0.0, unit="parameters"),),
+        helps=("looking at how the loss depends on them, and whether other batches do",),
     )
 
 

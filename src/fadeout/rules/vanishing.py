@@ -105,7 +105,8 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
     if chain is None or not any(flags):
         return None
     if reading.course is None:
-        level: Level = "note"  # in one step a branch may be quiet on purpose
+        # in one step a branch may be quiet on purpose; a fade from layer to layer inside it is none
+        level: Level = "alarm" if chain.fade <= limits.surely else "note"
     else:
         found = _level(reading, flags, lost_in(chain), limits)
         if found is None:
@@ -182,7 +183,7 @@ def _helps(reading: Reading, main: Kind) -> tuple[str, ...]:
 
 def out_of_reach(reading: Reading, limits: Limits) -> tuple[WeightOp, ...]:
     """Weight operations whose gradient is far below the loss end's, data side first."""
-    ends = [w.norm for w in reading.ledger.weights if w.last and not math.isnan(w.norm)]
+    ends = [w.norm for w in reading.ledger.weights if w.last and w.data and not math.isnan(w.norm)]
     top = max(ends, default=math.nan)
     return tuple(w for w in reading.ledger.weights if w.norm <= top + limits.reached)
 

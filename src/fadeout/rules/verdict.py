@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 
 from fadeout.records import EffectiveBlocks, Finding, Reading, TimeProfile, Verdict
+from fadeout.rules.build import listed
 from fadeout.rules.limits import LIMITS
-from fadeout.rules.persistence import falling
+from fadeout.rules.persistence import falling, probes
 
 
 def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
@@ -15,8 +16,10 @@ def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
     for finding in findings:
         if finding.level == "alarm":
             return finding.label
-    probes = reading.course.probes if reading.course is not None else (reading,)
-    return "flows" if any(math.isfinite(probe.ledger.decades) for probe in probes) else "undetermined"
+    every = probes(reading)
+    if every[-1].ledger.outside:
+        return "undetermined"
+    return "flows" if any(math.isfinite(probe.ledger.decades) for probe in every) else "undetermined"
 
 
 def contradict(findings: Sequence[Finding]) -> bool:
@@ -141,6 +144,13 @@ def _blocks(blocks: EffectiveBlocks | None) -> str:
 
 def _why_unknown(reading: Reading) -> str:
     ledger = reading.ledger
+    outside = probes(reading)[-1].ledger.outside
+    if outside:
+        homes = tuple(dict.fromkeys(name.rpartition(".")[0] for name in outside))
+        return (
+            f"{listed(homes)} receive{'s' if len(homes) == 1 else ''} a gradient on a way that could not be "
+            "followed; whether it fades there is not known."
+        )
     if reading.zero_weights:
         name = reading.zero_weights[0]
         return (
@@ -149,7 +159,7 @@ def _why_unknown(reading: Reading) -> str:
         )
     if not ledger.weights:
         return "no operation with weights lies between the loss and the data."
-    if all(w.norm == -math.inf for w in ledger.weights if w.last):
+    if all(w.norm == -math.inf for w in ledger.weights if w.last and w.data):
         return "the loss itself sends no gradient on this batch: solved, saturated or masked."
     return "the gradient at the first or last weight layer is not defined on this batch."
 

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.call.batch import Closure, tensors
 from fadeout.errors import FadeoutError
-from fadeout.probe.batch import Closure, tensors
-from fadeout.probe.graph import Graph, line_of
+from fadeout.probe.graph import Graph
 from fadeout.probe.guard import Guard
+from fadeout.probe.lines import line_of
 from fadeout.probe.names import Names
 from fadeout.probe.norms import norm, read
 from fadeout.probe.passes import Observer, autocast_of

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from fadeout.call.batch import tensors
 from fadeout.errors import FadeoutError
-from fadeout.probe.batch import tensors
-from fadeout.probe.graph import Graph, line_of
+from fadeout.probe.graph import Graph
+from fadeout.probe.lines import line_of
 from fadeout.probe.names import Names
 from fadeout.probe.passes import Observer
 from fadeout.probe.recurrent.gates import gate_horizons

@@ -1,6 +1,7 @@
-"""A batch: the three ways to call a model for one scalar, brought to one closure."""
+"""A batch: the forms in which people hand over data, told apart once, and the closure that calls a model with it."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -12,6 +13,23 @@ from fadeout.errors import FadeoutError
 
 Step = Callable[[nn.Module], Tensor]
 _TARGETS = frozenset("label labels target targets mask masks span spans".split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch as any verb reads it.
+
+    Attributes:
+        inputs: What the model is called with; a mapping of keyword arguments where `named`.
+        targets: What the loss is given beside the output: (y,), or nothing.
+        named: The whole batch is a mapping of keyword arguments.
+        rows: Samples, 0 where unknown.
+    """
+
+    inputs: Any
+    targets: tuple[Any, ...]
+    named: bool
+    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +45,73 @@ class Closure:
     run: Step
     samples: int
     notes: list[str] = field(default_factory=list)
+
+
+def parse(batch: Any, *, verb: str) -> Batch:
+    """Tell the forms apart: (x, y), a mapping of keyword arguments, (x,), or x alone.
+
+    In (x, y) x may be a tuple of inputs and y a tuple of answers.  A namedtuple is one argument.
+
+    Raises:
+        TypeError: If it holds numpy arrays, or is a loader of batches.
+        ValueError: If it has no rows, or several parts that could mean anything.
+    """
+    if isinstance(batch, torch.utils.data.DataLoader):
+        raise TypeError(f"{verb}: got a DataLoader; pass one batch, e.g. next(iter(loader)), or steps= to train a copy")
+    if holds_numpy(batch):
+        raise TypeError(f"{verb}: the batch holds numpy arrays; pass tensors, e.g. torch.from_numpy(x)")
+    batch = _awake(batch)
+    if any(is_empty(t) for t in tensors(batch)):
+        raise ValueError(f"{verb}: the batch has no rows; pass at least one sample")
+    if isinstance(batch, Mapping):
+        return Batch(inputs=dict(batch), targets=(), named=True, rows=_rows(batch))
+    if is_pair(batch):
+        return Batch(inputs=batch[0], targets=(batch[1],), named=False, rows=_rows(batch))
+    if isinstance(batch, (tuple, list)) and not is_named(batch):
+        if len(batch) == 1:
+            return Batch(inputs=batch[0], targets=(), named=False, rows=_rows(batch))
+        raise ValueError(
+            f"{verb}: a batch of {len(batch)} parts is ambiguous; pass (x, y), where x may be a tuple of "
+            "inputs, a dict of keyword arguments, or step=lambda model: scalar"
+        )
+    return Batch(inputs=batch, targets=(), named=False, rows=_rows(batch))
+
+
+def is_pair(batch: Any) -> bool:
+    """Whether a value is (x, y)."""
+    return isinstance(batch, (tuple, list)) and len(batch) == 2 and not is_named(batch)
+
+
+def is_one(batches: Any) -> bool:
+    """Whether a value is one batch, where an iterable of batches was asked for.
+
+    (x, y) with a tensor for y is one batch, whatever x is; two tuples are two batches.
+    """
+    if isinstance(batches, (Mapping, Tensor)) or is_named(batches):
+        return True
+    return is_pair(batches) and isinstance(batches[1], Tensor) and not isinstance(batches[0], Mapping)
+
+
+def is_named(value: Any) -> bool:
+    """Whether a value is a namedtuple: one argument, not several."""
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def is_empty(tensor: Tensor) -> bool:
+    """Whether a tensor has no rows."""
+    return not tensor.is_nested and tensor.dim() > 0 and tensor.shape[0] == 0
+
+
+def holds_numpy(value: Any, *, depth: int = 4) -> bool:
+    """Whether a numpy array stands where a tensor should."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or isinstance(value, Tensor):
+        return False
+    if isinstance(value, numpy.ndarray):
+        return True
+    if isinstance(value, Mapping):
+        return depth > 0 and any(holds_numpy(v, depth=depth - 1) for v in value.values())
+    return isinstance(value, (tuple, list)) and depth > 0 and any(holds_numpy(v, depth=depth - 1) for v in value)
 
 
 def tensors(value: Any, *, depth: int = 4) -> Iterator[Tensor]:
@@ -61,7 +146,7 @@ def closure(
 
     Args:
         model: The network, for the error messages.
-        batch: (x, y), a mapping of keyword arguments, or x alone.
+        batch: Any form that `parse` takes.
         loss: loss(output, y) for (x, y); loss(output) for the rest; None: the output's own
             loss where it carries one, else its inner product with fixed Gaussian noise.
         step: Any closure model -> scalar; then batch and loss must be None.
@@ -87,33 +172,26 @@ def closure(
         raise TypeError(f"{verb}: loss= must be a function, got the class {loss.__name__}; pass {loss.__name__}()")
     if loss is not None and not callable(loss):
         raise TypeError(f"{verb}: loss= must be callable; got {type(loss).__name__}")
-    if isinstance(batch, torch.utils.data.DataLoader):
-        raise TypeError(f"{verb}: got a DataLoader; pass one batch, e.g. next(iter(loader)), or steps= to train a copy")
-    if any(t.dim() and not len(t) for t in tensors(batch)):
-        raise ValueError(f"{verb}: the batch has no rows; pass at least one sample")
-    batch = _awake(batch)
-    rows = _rows(batch)
+    data = parse(batch, verb=verb)
     notes: list[str] = []
-    if isinstance(batch, Mapping):
-        keywords = dict(batch)
-        return Closure(run=lambda m: _scalar(m(**keywords), loss, (), verb, notes), samples=rows, notes=notes)
-    if isinstance(batch, (tuple, list)) and len(batch) == 2 and not _is_named(batch):
-        x, y = batch
-        return Closure(run=lambda m: _scalar(_call(m, x), loss, (y,), verb, notes), samples=rows, notes=notes)
-    if isinstance(batch, (tuple, list)) and not _is_named(batch):
-        raise ValueError(
-            f"{verb}: a batch of {len(batch)} parts is ambiguous; pass (x, y), where x may be a tuple of "
-            "inputs, a dict of keyword arguments, or step=lambda model: scalar"
-        )
-    return Closure(run=lambda m: _scalar(_call(m, batch), loss, (), verb, notes), samples=rows, notes=notes)
+    return Closure(
+        run=lambda m: _scalar(call(m, data), loss, data.targets, verb, notes), samples=data.rows, notes=notes
+    )
+
+
+def call(model: nn.Module, data: Batch) -> Any:
+    """The model's output on a batch."""
+    if data.named:
+        return model(**data.inputs)
+    return _call(model, data.inputs)
 
 
 def _rows(batch: Any) -> int:
     """Samples in a batch: a vector of answers counts them whatever the layout of the input."""
-    pair = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (batch, None)
-    if isinstance(pair[1], Tensor) and pair[1].dim() == 1:
-        return pair[1].shape[0]
-    return next((t.shape[0] for t in tensors(batch) if t.dim()), 0)
+    y = batch[1] if is_pair(batch) else None
+    if isinstance(y, Tensor) and not y.is_nested and y.dim() == 1:
+        return y.shape[0]
+    return next((t.size(0) for t in tensors(batch) if t.dim()), 0)
 
 
 def _awake(value: Any) -> Any:
@@ -130,26 +208,32 @@ def _awake(value: Any) -> Any:
     return value
 
 
-def _is_named(value: Any) -> bool:
-    return hasattr(value, "_fields")  # a namedtuple is one argument, not a pair
-
-
 def _call(model: nn.Module, x: Any) -> Any:
     """model(x); model(*x) where its forward takes several arguments; model(**x) by their names."""
     if isinstance(x, Mapping) and x and set(x) <= _arguments(model)[1]:
         return model(**x)
-    if isinstance(x, (tuple, list)) and not _is_named(x):
+    if isinstance(x, (tuple, list)) and not is_named(x):
         needed, _, free = _arguments(model)
         if needed > 1 or (free and isinstance(x, tuple)):  # forward(a, b), or forward(*inputs)
             return model(*x)
     return model(x)
 
 
-def _arguments(model: nn.Module) -> tuple[int, set[str], bool]:
-    """How many arguments the forward must have, the names of all, and whether it takes any number."""
+def argument_names(model: nn.Module) -> list[inspect.Parameter]:
+    """The parameters that a call of the model takes: of its forward, or of a `__call__` of its class's own."""
+    own = type(model).__call__
     try:
-        parameters = inspect.signature(model.forward).parameters.values()
+        if own is not nn.Module.__call__ and inspect.isfunction(own):
+            return list(inspect.signature(own).parameters.values())[1:]
+        return list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):
+        return []
+
+
+def _arguments(model: nn.Module) -> tuple[int, set[str], bool]:
+    """How many arguments a call must have, the names of all, and whether it takes any number."""
+    parameters = argument_names(model)
+    if not parameters:
         return 1, set(), False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     free = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -194,9 +278,12 @@ def noise_product(output: Any, *, verb: str, seed: int = 0) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     total: Tensor | None = None
     for tensor in found:
-        real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-        noise = torch.randn(real.shape, generator=draw, dtype=torch.float32)
-        part = (real * noise.to(device=real.device, dtype=real.dtype)).sum()
-        total = part if total is None else total + part
+        real = tensor.values() if tensor.is_nested and tensor.layout is torch.jagged else tensor
+        real = torch.view_as_real(real) if real.is_complex() else real
+        pieces = real.unbind() if real.is_nested else (real,)
+        for piece in pieces:
+            noise = torch.randn(piece.shape, generator=draw, dtype=torch.float32)
+            part = (piece * noise.to(device=piece.device, dtype=piece.dtype)).sum()
+            total = part if total is None else total + part
     assert total is not None
     return total

@@ -1,0 +1,1 @@
+"""call: what the user hands in - the forms of a batch, brought to one."""
