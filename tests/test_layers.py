@@ -18,6 +18,7 @@ LAYERS = (
     "examine report outlook target data explain",
     "render store",
     "forecast counterfactual",
+    "course",
     "rules treatments init probe",
     "call",
     "theory records errors version",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import fadeout
-from fadeout.probe.course import schedule
+from fadeout.course.steps import schedule
 
 
 def stack(activation, depth, width=32, inputs=16, classes=4):
@@ -182,9 +182,15 @@ def test_the_copy_trains_as_the_original_would():
         optimizer.zero_grad()
         F.cross_entropy(twin(x), y).backward()
         optimizer.step()
-    from fadeout.probe.course import take_course
+    from fadeout.course.steps import take_course
 
-    seen = []
+    class Seen(list):
+        """A list that a copy of the step keeps using."""
+
+        def __deepcopy__(self, memo):
+            return self
+
+    seen = Seen()
 
     def step(model, batch, optimizer):
         optimizer.zero_grad()

@@ -54,7 +54,7 @@ def measure(name: str) -> tuple[str, float, str]:
     import torch
     from benchmarks.truth.baselines import BASELINES
 
-    from fadeout.probe.course import take_course
+    from fadeout.course.steps import take_course
     from fadeout.store.contract import plain
 
     torch.set_num_threads(1)

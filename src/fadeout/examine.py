@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fadeout.counterfactual import Bench, can_confirm, confirm
+from fadeout.course.steps import take_course
 from fadeout.forecast import predict_from
-from fadeout.probe.course import take_course
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import take_reading
 from fadeout.probe.subject import unwrapped

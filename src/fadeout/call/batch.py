@@ -1,5 +1,6 @@
 """A batch: the forms in which people hand over data, told apart once, and the closure that calls a model with it."""
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -127,6 +128,24 @@ def tensors(value: Any, *, depth: int = 4) -> Iterator[Tensor]:
     elif depth and is_dataclass(value) and not isinstance(value, type):
         for part in fields(value):
             yield from tensors(getattr(value, part.name, None), depth=depth - 1)
+
+
+def fresh(value: Any) -> Any:
+    """The same batch in tensors and arrays of its own, for a step that may write into it."""
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, (str, bytes, int, float, bool, type(None))):
+        return value
+    if is_named(value):
+        return type(value)(*(fresh(item) for item in value))
+    if type(value) in (tuple, list):
+        return type(value)(fresh(item) for item in value)
+    if type(value) is dict:
+        return {key: fresh(item) for key, item in value.items()}
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # user code: what can't be copied is handed on
+        return value
 
 
 def is_target(name: str) -> bool:

@@ -88,7 +88,7 @@ class _Gate:
 
     def _in_flight(self) -> bool:
         frames = sys._current_frames()
-        self._busy = {ident for ident in self._others if ident in frames and self._touches(frames[ident])}  # type: ignore[index]
+        self._busy = {ident for ident in self._others if ident in frames and self._touches(frames[ident])}
         return bool(self._busy)
 
     def _touches(self, frame: FrameType | None) -> bool:

@@ -48,7 +48,7 @@ def beginnings(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> dict[Slot, tup
                 found[read] = ("weight", _name(walk, read[0], i))
                 leads[i] = True
             else:
-                found |= {(i, slot): ("weight", walk.origin(i)[0]) for slot in walk.slots[i]}
+                found |= {(i, slot): ("weight", walk.origin(i)[0] or _home(walk, parameters)) for slot in walk.slots[i]}
                 stops.add(i)
     return found
 
@@ -144,6 +144,11 @@ def _parameters(walk: Walk, start: int, seen: set[int]) -> set[int]:
         else:
             waiting += [j for j, _ in walk.next[i] if j >= 0]
     return found
+
+
+def _home(walk: Walk, parameters: set[int]) -> str:
+    """Path of a module that holds one of these."""
+    return next((walk.holders[key][0] for key in parameters if key in walk.holders), "")
 
 
 def _alone(walk: Walk, slot: Slot) -> bool:

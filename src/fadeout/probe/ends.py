@@ -54,6 +54,9 @@ def find_ends(walk: Walk, *, within: bool) -> Ends:
         found.beginnings = beginnings(walk, ends)
     if not ends and not found.beginnings:
         ends.update(_lowest(walk))
+    if walk.names.under_transform:
+        why = "the model was called under a torch.func transform: the account stops at the first weights"
+        walk.unaccounted.append(Unaccounted(path="", op="input", why=why))
     for path, tensor in walk.names.inputs:
         if not any(v is tensor for v in walk.variable.values()):
             walk.unaccounted.append(

@@ -1,10 +1,20 @@
 """Failures: what the user's own code raised, as one sentence with its place and a hint."""
 
+import sysconfig
+
+import torch
+
 from fadeout.errors import ModelError
 from fadeout.probe.names import Names
 
+_OURS = __file__.rsplit("/", 2)[0] + "/"
+_LIBRARIES = (
+    torch.__file__.rsplit("/", 1)[0] + "/",
+    *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+)
 
-def model_error(verb: str, where: str, error: Exception, names: Names) -> ModelError:
+
+def model_error(verb: str, where: str, error: BaseException, names: Names) -> ModelError:
     """The error that the user is told.
 
     Args:
@@ -17,7 +27,20 @@ def model_error(verb: str, where: str, error: Exception, names: Names) -> ModelE
     first = first_line(error)
     return ModelError(
         f"{verb}: the model failed in its {where}{module}: {type(error).__name__}: {first}{hint(first, where)}"
+        f"{at_line(error)}"
     )
+
+
+def at_line(error: BaseException) -> str:
+    """' (net.py:41)': the innermost line of the user's own that an error went through; "" where there is none."""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not (file.startswith((*_LIBRARIES, _OURS)) or file[:1] == "<"):
+            found = f" ({file.rsplit('/', 1)[-1]}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return found
 
 
 def first_line(error: BaseException) -> str:

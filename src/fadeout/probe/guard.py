@@ -15,7 +15,10 @@ from torch.nn.modules import module as torch_module
 from fadeout.probe.interrupts import unbroken
 
 DEPTH = 3  # of containers inside containers
+SMALL = 1 << 14  # elements of a parameter whose value is kept from the start
+ALL_SMALL = 1 << 22  # elements of all of them together
 _CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, set, deque)
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class Guard:
@@ -23,10 +26,13 @@ class Guard:
 
     Kept: every module's `__dict__` (so re-bound buffers and attributes come back as the same
     objects), the values of buffers and of tensors held as plain attributes, plain containers
-    up to three deep, parameters' `.grad` and `requires_grad`, train or eval mode, and the random
-    state of torch, Python and numpy.  Parameters are copied only when a forward is about to
-    write into them (`before_write`), because a copy of all would double their memory.  Not kept:
-    `__slots__` and the insides of objects of the user's own classes.
+    up to three deep, parameters' `.grad`, `requires_grad`, attributes and hooks, train or eval
+    mode, random generators held as attributes, and the random state of torch, Python and numpy.
+    The values of small parameters are kept from the start, so that every way to write into them
+    is undone.  Large ones are copied only when a forward is about to write into them by a call
+    that is seen (`before_write`), because a copy of all would double their memory; a write that
+    was not seen is told (`slipped`).  Not kept: `__slots__` and the insides of objects of the
+    user's own classes.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -34,7 +40,11 @@ class Guard:
         self._kept: list[tuple[nn.Module, dict[str, Any], list[tuple[Any, Any]]]] = []
         self._values: dict[int, tuple[Tensor, Tensor]] = {}
         self._grads: list[tuple[Tensor, Tensor | None, bool, Tensor]] = []
-        self._generators: list[tuple[torch.Generator, Tensor]] = []
+        self._dressed: list[tuple[Tensor, dict[str, Any], dict[str, dict[Any, Any]]]] = []
+        self._small: list[tuple[list[Tensor], Tensor]] = []
+        self._room = ALL_SMALL
+        self._versions: list[tuple[Tensor, int]] = []
+        self._generators: list[tuple[Any, Any]] = []
         self._storages: dict[int, list[Tensor]] | None = None
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
         self._protected: list[Tensor] = []
@@ -43,6 +53,7 @@ class Guard:
 
     def add(self, modules: Iterable[nn.Module]) -> None:
         """Keep more modules, such as those outside the first model that a step calls."""
+        small: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for module in modules:
             if id(module) in self._modules:
                 continue
@@ -52,13 +63,8 @@ class Guard:
             for name, value in attributes.items():
                 if type(value) in _CONTAINERS:
                     self._keep_container(value, containers, tensors=name not in ("_parameters", "_modules"))
-                elif isinstance(value, Tensor):
-                    self._keep_value(value)
-                elif type(value) is tuple:
-                    for item in value:
-                        self._keep_value(item)
-                elif type(value) is torch.Generator:
-                    self.before_draw(value)
+                elif value.__class__ not in _PLAIN:
+                    self._keep_item(value, containers, depth=DEPTH)
             self._kept.append((module, attributes, containers))
             if isinstance(module, torch.jit.ScriptModule):
                 for buffer in module.buffers(recurse=False):
@@ -68,8 +74,23 @@ class Guard:
                 parameters = module._parameters.values()
             for parameter in parameters:
                 if parameter is not None:
-                    self._grads.append((parameter, parameter.grad, parameter.requires_grad, parameter.data))
+                    self._keep_parameter(parameter, small)
+        self._small += [(tensors, _flat(tensors)) for tensors in small.values()]
         self._storages = None
+
+    def _keep_parameter(self, parameter: Tensor, small: dict[tuple[torch.dtype, torch.device], list[Tensor]]) -> None:
+        self._grads.append((parameter, parameter.grad, parameter.requires_grad, parameter.data))
+        own = vars(parameter)
+        hooks = {name: dict(table) for name in _HOOKS if (table := getattr(parameter, name, None))}
+        self._dressed.append((parameter, dict(own), hooks))
+        if parameter.layout != torch.strided or parameter.device.type == "meta" or parameter.is_nested:
+            return
+        size = parameter.numel()
+        if 0 < size <= SMALL and size <= self._room and type(parameter.data) is Tensor:
+            self._room -= size
+            small.setdefault((parameter.dtype, parameter.device), []).append(parameter)
+        elif not parameter.is_inference():
+            self._versions.append((parameter, parameter._version))
 
     def _keep_container(self, value: Any, kept: list[tuple[Any, Any]], *, tensors: bool, depth: int = DEPTH) -> None:
         """Copy a plain container, the ones inside it, and the tensors that they hold."""
@@ -77,14 +98,24 @@ class Guard:
         if not value or not tensors:
             return
         for item in value.values() if isinstance(value, dict) else value:
-            if depth and type(item) in _CONTAINERS:
-                self._keep_container(item, kept, tensors=True, depth=depth - 1)
-            else:
-                self._keep_value(item)
+            if item.__class__ not in _PLAIN:
+                self._keep_item(item, kept, depth=depth)
 
-    def _keep_value(self, value: Any) -> None:
+    def _keep_item(self, item: Any, kept: list[tuple[Any, Any]], *, depth: int) -> None:
+        """Whatever an attribute or a container holds."""
+        if isinstance(item, Tensor):
+            self._keep_value(item)
+        elif depth and type(item) in _CONTAINERS:
+            self._keep_container(item, kept, tensors=True, depth=depth - 1)
+        elif depth and isinstance(item, tuple):
+            for part in item:
+                self._keep_item(part, kept, depth=depth - 1)
+        elif _draws(item):
+            self.before_draw(item)
+
+    def _keep_value(self, value: Tensor) -> None:
         """Copy a buffer, or a tensor held as a plain attribute."""
-        if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or not value.is_leaf:
+        if isinstance(value, nn.Parameter) or not value.is_leaf:
             return
         if id(value) not in self._values and value.device.type != "meta":
             self._values[id(value)] = (value, value.detach().clone())
@@ -108,15 +139,19 @@ class Guard:
             self._storages = {}
             for kept in (*(parameter for parameter, *_ in self._grads), *self._protected):
                 if kept.device.type != "meta" and kept.layout == torch.strided and not kept.is_nested:
-                    self._storages.setdefault(_address(kept), []).append(kept)
-        for kept in self._storages.get(_address(tensor), ()):
+                    self._storages.setdefault(address(kept), []).append(kept)
+        for kept in self._storages.get(address(tensor), ()):
             if id(kept) not in self._written:
                 self._written[id(kept)] = (kept, kept.detach().clone())
 
-    def before_draw(self, generator: torch.Generator) -> None:
-        """Keep the state of a generator that a forward is about to draw from."""
+    def before_draw(self, generator: Any) -> None:
+        """Keep the state of a generator, of torch, Python or numpy, that a forward is about to draw from."""
         if all(generator is not kept for kept, _ in self._generators):
-            self._generators.append((generator, generator.get_state()))
+            self._generators.append((generator, _state_of(generator)))
+
+    def slipped(self) -> list[Tensor]:
+        """Large parameters that were written into by a way that was not seen before it happened."""
+        return [p for p, version in self._versions if p._version != version and id(p) not in self._written]
 
     @unbroken
     def rewind(self) -> None:
@@ -136,21 +171,29 @@ class Guard:
                 elif container:
                     container.clear()
         for tensor, value in self._values.values():
-            if tensor.shape == value.shape:
+            if tensor.shape == value.shape and tensor.layout == value.layout == torch.strided:
                 tensor.data.copy_(value)
             else:
                 tensor.data = value.clone()
         for parameter, grad, requires, data in self._grads:
-            if _address(parameter) != _address(data) or parameter.shape != data.shape:
+            if address(parameter) != address(data) or parameter.shape != data.shape:
                 parameter.data = data  # a forward gave it another tensor
             if parameter.grad is not grad:
                 parameter.grad = grad
             if parameter.requires_grad != requires:
                 parameter.requires_grad_(requires)
+        for parameter, own, hooks in self._dressed:
+            _undress(parameter, own, hooks)
         for parameter, value in self._written.values():
             parameter.data.copy_(value)
+        for tensors, kept in self._small:
+            if kept.device.type != "cpu" or not torch.equal(_flat(tensors), kept):
+                parts = torch.split(kept, [t.numel() for t in tensors])
+                torch._foreach_copy_(
+                    [t.data for t in tensors], [part.view(t.shape) for t, part in zip(tensors, parts, strict=True)]
+                )
         for generator, state in self._generators:
-            generator.set_state(state)
+            _set_state_of(generator, state)
         _set_random_state(self._random)
 
     def __enter__(self) -> Self:
@@ -161,6 +204,9 @@ class Guard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.rewind()
+
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 def keyword_hooks() -> frozenset[int]:
@@ -189,11 +235,54 @@ def _refill(container: Any, copy: Any) -> None:
         container.update(copy)
 
 
-def _address(tensor: Tensor) -> int:
+def _undress(parameter: Tensor, own: dict[str, Any], hooks: dict[str, dict[Any, Any]]) -> None:
+    """Attributes and hooks that a forward put on a parameter, taken off again."""
+    now = vars(parameter)
+    if (now or own) and (now.keys() != own.keys() or any(map(is_not, now.values(), own.values()))):
+        now.clear()
+        now.update(own)
+    for name in _HOOKS:
+        table = getattr(parameter, name, None)
+        if table is not None and dict(table) != hooks.get(name, {}):
+            table.clear()
+            table.update(hooks.get(name, {}))
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([t.detach().reshape(-1) for t in tensors])
+
+
+def address(tensor: Tensor) -> int:
+    """Where a tensor's memory begins: the same for views of one tensor."""
     try:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):  # subclasses without storage of their own
         return id(tensor)
+
+
+def _draws(item: Any) -> bool:
+    """Whether an object is a random generator: torch's, Python's or numpy's."""
+    if isinstance(item, (torch.Generator, random.Random)):
+        return True
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(item, (numpy.random.Generator, numpy.random.RandomState))
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if hasattr(generator, "bit_generator"):
+        return generator.bit_generator.state
+    return generator.get_state()
+
+
+def _set_state_of(generator: Any, state: Any) -> None:
+    if isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = state
+    else:
+        generator.set_state(state)
 
 
 def _random_state() -> tuple[Any, ...]:

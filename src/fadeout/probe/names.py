@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
 from threading import get_ident
 from types import CodeType, TracebackType
 from typing import Any, Protocol, Self
@@ -24,6 +23,7 @@ from fadeout.probe.cuts import GOING, Cuts
 from fadeout.probe.guard import Guard, forget_keyword_hooks, keyword_hooks
 from fadeout.probe.interrupts import unbroken
 from fadeout.probe.unregistered import attribute_of
+from fadeout.probe.writes import written
 
 _TORCH = torch.__file__.rsplit("/", 1)[0] + "/"
 _OURS = __file__.rsplit("/", 2)[0] + "/"
@@ -32,16 +32,6 @@ _Origin = tuple[str, str, str, CodeType | None, int]
 
 
 _LETS_GO = frozenset({"detach", "detach_"})  # results without a node that listeners still hear of
-
-
-@cache
-def _writes(function: str) -> bool:
-    """Whether a function may write into its first arguments (embedding: by max_norm)."""
-    if function.startswith(("_foreach_", "_fused_")):
-        return function.endswith("_")
-    if function.startswith("__"):
-        return function.startswith("__i") or function == "__setitem__"
-    return (function.endswith("_") and function != "requires_grad_") or function.startswith("embedding")
 
 
 def _in_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -62,6 +52,11 @@ class Listener(Protocol):
 def readable_path(path: str) -> str:
     """A module path without what parametrizations and compiled wrappers put into it."""
     return re.sub(r"\.?(_orig_mod|parametrizations\.\w+(\.\d+)?)(?=\.|$)", "", path).strip(".")
+
+
+def transformed() -> bool:
+    """Whether a torch.func transform is active: tensors are then wrapped, and must not leave it."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _calls_hooks(module: nn.Module) -> bool:
@@ -118,6 +113,7 @@ class Names(TorchFunctionMode):
         self.others: list[Tensor] = []  # results of parts of the model that were called by themselves
         self.unregistered: dict[int, nn.Module] = {}  # ran inside the model, which does not know them
         self.hooked = False  # a hook on a tensor may change gradients
+        self.under_transform = False  # the root was called under torch.func: what enters it is no plain tensor
         self._failed = ""
         self._thread = get_ident()
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
@@ -234,12 +230,14 @@ class Names(TorchFunctionMode):
             if any(id(top) in self._own for top, _ in self.stack):
                 self.unregistered[id(module)] = module
             self._add_paths(outside, self._attribute(module) or type(module).__name__)
-            self.guard.add(m for _, m in outside)
+            if not transformed():  # there its parameters may be stand-ins
+                self.guard.add(m for _, m in outside)
             path = self._paths[id(module)]
         for enter in self.enterers:
             enter(module)
         hooked = module is self.watched and self._root_hooked
-        if not self.stack and not hooked and self.track_inputs and self.watched is self.model:
+        tracks = self.track_inputs and self.watched is self.model and not transformed()
+        if not self.stack and not hooked and tracks:
             args = self._substitute(args, path)
             self.stack.append((module, path))
             return args
@@ -247,6 +245,9 @@ class Names(TorchFunctionMode):
         return None
 
     def _enter_root(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if transformed():
+            self.under_transform = True
+            return None
         for tensor in tensors((args, kwargs)):
             if tensor.grad_fn is not None:
                 self.entered.append((tensor.grad_fn, tensor.output_nr))
@@ -292,6 +293,8 @@ class Names(TorchFunctionMode):
                     self._name(node, (path, type(module).__name__, "", None, 0))
                 if found is not None:
                     found.append(tensor)
+        if transformed():
+            return
         if not made:
             self.cuts.module(tensors(args), path)
         for listener in self.listeners:
@@ -363,15 +366,13 @@ class Names(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "register_hook":
             self.hooked = True
-        if _writes(name):
-            for tensor in tensors(args[:2]):
-                self.guard.before_write(tensor)
+        inside = transformed()
+        for tensor in () if inside else written(name, args, kwargs):
+            self.guard.before_write(tensor)
         if kwargs:
             generator = kwargs.get("generator")
             if generator is not None:
                 self.guard.before_draw(generator)
-            for tensor in tensors(kwargs.get("out")):
-                self.guard.before_write(tensor)
             out = func(*args, **kwargs)
         else:
             out = func(*args)
@@ -379,6 +380,8 @@ class Names(TorchFunctionMode):
             node = out.grad_fn
             if node is not None and node not in self.of:
                 self._name(node, self._origin(name))
+            if inside:
+                return out
             if node is None and not out.requires_grad and args:
                 self.cuts.call(func, name, args, self)
             if name in _LETS_GO:
@@ -391,14 +394,15 @@ class Names(TorchFunctionMode):
             for item in out:
                 if isinstance(item, Tensor):
                     if (node := item.grad_fn) is None:
-                        self.cuts.call(func, name, args, self)
+                        if not inside:
+                            self.cuts.call(func, name, args, self)
                     elif node not in self.of:
                         self._name(node, self._origin(name))
         elif out is None and name == "__setitem__" and isinstance(args[0], Tensor):
             node = args[0].grad_fn
             if node is not None and node not in self.of:
                 self._name(node, self._origin(name))
-        elif name in GOING:
+        elif name in GOING and not inside:
             self.cuts.call(func, name, args, self)
         return out
 

@@ -123,7 +123,7 @@ class RefusalError(Exception):
         failure: The same, as the user is told.
     """
 
-    def __init__(self, where: str, error: Exception, failure: FadeoutError) -> None:
+    def __init__(self, where: str, error: BaseException, failure: FadeoutError) -> None:
         super().__init__(str(error))
         self.where, self.error, self.failure = where, error, failure
 
@@ -219,7 +219,7 @@ def _once(
             loss = closure.run(subject.model)
     except FadeoutError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if str(error).startswith(f"{verb}: "):  # our own word on the call
             raise
         raise RefusalError("forward", error, model_error(verb, "forward", error, names)) from error
@@ -250,7 +250,7 @@ def _once(
                 watch=watch,
                 by_backward=attempt.by_backward,
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RefusalError("backward", error, model_error(verb, "backward", error, names)) from error
     graph.nodes = []
     half = tape.half or (_is_half(subject, autocast) and not attempt.double)

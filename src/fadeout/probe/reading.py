@@ -30,6 +30,7 @@ from fadeout.probe.streams import Mixing
 from fadeout.probe.tokens import reach_map
 from fadeout.probe.units import Units
 from fadeout.probe.unregistered import attribute_of
+from fadeout.probe.updates import optimizers_in
 from fadeout.probe.weights import weights_of, zero_weights
 from fadeout.records import Ledger, Origin, Reading, Signal, TimeProfile, TokenProfile, Unaccounted
 
@@ -74,8 +75,11 @@ def take_reading(
             leaves out what only step 0 is asked for: theory's sketch, the Jacobian of a time step,
             residual streams.
     """
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    if optimizer is not None:
+        inside = optimizers_in(optimizer)
+        if len(inside) != 1:
+            raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        optimizer = inside[0]
     if optimizer is not None and isinstance(model, nn.Module):
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not held & {id(p) for p in model.parameters()}:

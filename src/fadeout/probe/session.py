@@ -69,6 +69,13 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        slipped = {id(p) for p in self.guard.slipped()}
+        if slipped:
+            names = [name for name, p in self.subject.model.named_parameters() if id(p) in slipped]
+            self.notes.append(
+                f"the forward writes into {', '.join(names[:3])}{' and more' if len(names) > 3 else ''} by a way that can't "
+                "be seen in time: its values were not put back; examine a copy.deepcopy of the model"
+            )
         self._open.close()
 
     def take(self, *observers: Observer) -> Pass:

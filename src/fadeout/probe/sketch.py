@@ -243,10 +243,10 @@ def _leaf(node: Node | None) -> tuple[Tensor | None, bool]:
 def _constant(node: Node) -> float:
     """Square of a plain number that a multiplication multiplies with."""
     other = getattr(node, "_saved_other", None)
-    if isinstance(other, (int, float)):
-        return float(other) ** 2
+    if isinstance(other, (int, float, complex)):
+        return abs(other) ** 2
     if isinstance(other, Tensor) and other.numel() == 1:
-        return float(other) ** 2
+        return float(other.detach().abs()) ** 2
     return math.nan
 
 

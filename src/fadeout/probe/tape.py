@@ -178,11 +178,12 @@ def record(
             wanted = [(e, (j, k)) for e, j, k in graph.edges[i] if (j, k) in joins or j in graph.leaves]
             if wanted:
                 handles.append(node.register_hook(after(i, wanted)))
-        targets: list[Any] = [*parameters, *(graph.leaves[n] for n, _ in leaves)]
+        asked = [p for p in parameters if p.requires_grad]  # a step may freeze some on its way
+        targets: list[Any] = [*asked, *(graph.leaves[n] for n, _ in leaves)]
         targets += [GradientEdge(graph.nodes[n], k) for n, k in inner_ends]
         seed = torch.full_like(loss, scale)
         if by_backward:
-            for tensor in targets[: len(parameters) + len(leaves)]:
+            for tensor in targets[: len(asked) + len(leaves)]:
                 tensor.grad = None
             waiting = [(hooks, dict(hooks)) for v in graph.variables if (hooks := v._post_accumulate_grad_hooks)]
             for hooks, _ in waiting:  # an optimizer that steps inside backward must not train the user's model
@@ -192,7 +193,7 @@ def record(
             finally:
                 for hooks, own in waiting:
                     hooks.update(own)
-            found: list[Any] = [t.grad for t in targets[: len(parameters) + len(leaves)]]
+            found: list[Any] = [t.grad for t in targets[: len(asked) + len(leaves)]]
             found += [captured.get(slot) for slot in inner_ends]
         elif targets:
             found = list(torch.autograd.grad(loss, targets, grad_outputs=seed, allow_unused=True))
@@ -201,13 +202,13 @@ def record(
     finally:
         for handle in handles:
             handle.remove()
-    tape.parameters = found[: len(parameters)]
-    for leaf, gradient in zip(leaves, found[len(parameters) :], strict=False):
+    gradients = iter(found[: len(asked)])
+    tape.parameters = [next(gradients) if p.requires_grad else None for p in parameters]
+    found = found[len(asked) :]
+    for leaf, gradient in zip(leaves, found, strict=False):
         if gradient is not None and leaf in joins:
             meet(leaf, gradient)
-    given = [
-        (where, g) for where, g in zip(leaves + inner_ends, found[len(parameters) :], strict=True) if g is not None
-    ]
+    given = [(where, g) for where, g in zip(leaves + inner_ends, found, strict=True) if g is not None]
     cursor = iter(read(arrived + sent + sums + [norm(g, exact=True) for _, g in given] + products))
     for key in arrived_keys:
         tape.arrived[key] = next(cursor)

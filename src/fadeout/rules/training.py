@@ -13,6 +13,8 @@ USUAL = 1e-3  # update over weight: a rule of thumb, for advice only
 
 def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
     """Updates as large as the weights themselves, in the first steps or the next one."""
+    if reading.optimizer == "LBFGS":
+        return None  # a step of it is many updates along a line
     if reading.course is not None:
         ratios = dict(reading.course.updates)
     else:

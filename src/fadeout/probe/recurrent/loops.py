@@ -98,8 +98,8 @@ class Loops(Observer):
             if not tensor.requires_grad:
                 continue
 
-            def keep(g: Tensor, place: int = place, number: int = number, uses: _Uses = uses) -> None:
-                if number == uses.calls:
+            def keep(g: Tensor | None, place: int = place, number: int = number, uses: _Uses = uses) -> None:
+                if number == uses.calls and g is not None:
                     uses.gradient[place] = g.detach()
 
             tensor.register_hook(keep)  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ def step_spectra(module: nn.RNNBase, x: Tensor | PackedSequence, hx: Any) -> dic
     to; a bidirectional one in the middle of its last `WINDOW` steps.
     """
     x, hx = _few(module, x, hx)
+    x, hx = _in_dtype(x, hx, module.weight_ih_l0.dtype)  # autocast hands it half, and is off here
     steps = x.shape[0]
     if steps < 2:
         return {}
@@ -73,6 +74,12 @@ def _states(hx: Any, rows: Any) -> Any:
     if isinstance(hx, tuple):
         return tuple(_states(h, rows) for h in hx)
     return hx.unsqueeze(1) if rows is None else hx[:, rows].contiguous()
+
+
+def _in_dtype(x: Tensor, hx: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
+    if isinstance(hx, tuple):
+        return x.to(dtype), tuple(h.to(dtype) for h in hx)
+    return x.to(dtype), None if hx is None else hx.to(dtype)
 
 
 def _turned(module: nn.RNNBase, x: Tensor) -> Tensor:

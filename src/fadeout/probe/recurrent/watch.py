@@ -1,7 +1,7 @@
 """The watch on recurrent layers: what entered them, and the gradient that came back to their outputs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -90,7 +90,7 @@ class Recurrence(Observer):
         data = output.data if isinstance(output, PackedSequence) else output
         for name, tensor in (("output", data), *zip(("h", "c"), states, strict=False)):
             if isinstance(tensor, Tensor) and tensor.requires_grad:
-                tensor.register_hook(lambda g, name=name, call=call: call.found.__setitem__(name, g.detach()))  # type: ignore[no-untyped-call]
+                tensor.register_hook(_keeping(call, name))  # type: ignore[no-untyped-call]
         self._states[id(module)] = {t.data_ptr() for t in states}
         self.calls.append(call)
 
@@ -159,6 +159,16 @@ class Recurrence(Observer):
         except (FadeoutError, ValueError, TypeError) as error:
             self.notes.append(f"{call.path or type(call.module).__name__}: no time profile: {error}")
             return ()
+
+
+def _keeping(call: _Call, name: str) -> Callable[[Tensor | None], None]:
+    """A hook that keeps the gradient of one output; cuDNN's layers send None where nothing arrives."""
+
+    def keep(gradient: Tensor | None) -> None:
+        if gradient is not None:
+            call.found[name] = gradient.detach()
+
+    return keep
 
 
 def _detached(value: Any) -> Any:

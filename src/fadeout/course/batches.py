@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fadeout.call.batch import tensors
+from fadeout.call.batch import holds_numpy, is_one, tensors
 
 GATHERED = 8  # batches that the probes' rows come from
 
@@ -17,12 +17,12 @@ class Stream:
 
     def __init__(self, batches: Any, verb: str) -> None:
         self.notes: list[str] = []
-        if isinstance(batches, (tuple, list)) and len(batches) == 2 and all(isinstance(b, Tensor) for b in batches):
-            batches = [tuple(batches)]
-            self.notes.append("steps=: one batch was given, not an iterable of batches; every step trains on it")
-        elif isinstance(batches, dict):
+        if holds_numpy(batches):
+            raise TypeError(f"{verb}: the batches hold numpy arrays; pass tensors, e.g. torch.from_numpy(x)")
+        if is_one(batches):
             batches = [batches]
-        elif isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+            self.notes.append("steps=: one batch was given, not an iterable of batches; every step trains on it")
+        elif not isinstance(batches, Iterable):
             raise TypeError(
                 f"{verb}: with steps= the second argument is an iterable of batches, got {type(batches).__name__}; "
                 "pass a DataLoader or a list"

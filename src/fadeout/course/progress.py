@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.call.batch import Closure, closure
+from fadeout.course.without import under_autocast, without_dropout
 from fadeout.probe.guard import Guard
-from fadeout.probe.without import under_autocast, without_dropout
 
 IGNORED = -100  # torch's own ignore_index
 
@@ -195,7 +195,10 @@ class Judged:
             self.first = loss
         if math.isnan(self.standard.constant):
             return fall(self.first, loss)
-        return self.standard.judge(*self.output())
+        try:
+            return self.standard.judge(*self.output())
+        except Exception:  # the user's model on rows that it now refuses; the probe says so
+            return math.nan
 
 
 def unjudged() -> Judged:

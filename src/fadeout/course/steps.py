@@ -1,9 +1,9 @@
 """A course: training steps on a copy of model and optimizer, with probes at growing distances."""
 
-import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,18 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.call.batch import closure, tensors
+from fadeout.call.batch import closure, fresh, tensors
+from fadeout.call.train_step import bound
+from fadeout.course.batches import Rows, Stream
+from fadeout.course.capture import caught, clipping, which_backward
+from fadeout.course.noise import neighbours_agree, signal_to_noise
+from fadeout.course.progress import judge, unjudged
+from fadeout.course.trespass import Originals, ReachedError, WritesDataError, no_steps_on, no_writes_into
+from fadeout.course.without import under_autocast, without_dropout
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.probe.batches import Rows, Stream
-from fadeout.probe.capture import bound, caught, clipping, isolated, unharmed, which_backward
+from fadeout.probe.alone import undisturbed
+from fadeout.probe.failures import at_line, first_line, hint
 from fadeout.probe.guard import Guard
+from fadeout.probe.isolate import Isolation
 from fadeout.probe.names import readable_path
-from fadeout.probe.noise import neighbours_agree, signal_to_noise
 from fadeout.probe.norms import norm, read
-from fadeout.probe.progress import judge, unjudged
 from fadeout.probe.reading import How, Taken, take_reading
 from fadeout.probe.subject import unwrapped
-from fadeout.probe.without import under_autocast, without_dropout
 from fadeout.records import Course
 
 FIRST = (0, 3, 6, 11, 21)  # steps after which probes are taken; from there on GROWTH times further
@@ -56,6 +61,8 @@ class _Twin:
     optimizer: Any
     step: Callable[[nn.Module, Any, Any], Any]
     own: Callable[..., Any] | None = None
+    shares: bool = True
+    originals: Originals | None = None
     which: int = 0
     backwards: int = 1
     losses: list[float] = field(default_factory=list)
@@ -95,20 +102,21 @@ def take_course(
     """
     _check(model, batches, optimizer, train_step, steps, verb)
     options: dict[str, Any] = {"within": within, "autocast": autocast, "verb": verb}
-    with Guard([]) as kept:  # the random state is the user's
+    inner = unwrapped(model)[0]
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        kept = stack.enter_context(Guard(inner.modules()))  # and the random state, which is the user's
         for generator in _generators(batches):
             kept.before_draw(generator)
         stream = Stream([None] if batches is None else batches, verb)
         start = torch.get_rng_state()
-        twin = _copy(model, optimizer, train_step, loss, autocast, verb)
+        with undisturbed(inner.modules(), verb=verb):
+            twin = _twin(inner, optimizer, train_step, loss, autocast, stream.first, verb)
+        if twin.originals is not None:
+            stack.enter_context(no_steps_on(twin.originals))
         notes: list[str] = list(stream.notes)
         own_loss = loss is not None or train_step is None
-        if not own_loss:
-            spare = _spare(twin, verb)
-            with Guard([]), unharmed(unwrapped(model)[0], verb=verb), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Seems like `optimizer.step|.*lr_scheduler.step")
-                found = which_backward(lambda: spare.step(spare.model, stream.first, spare.optimizer))
-                twin.which, twin.backwards = found
         rows = Rows(stream.gathered, early=ROWS, late=_late(stream.first, steps), until=FIRST[-1])
 
         def probe(n: int, how: How) -> Taken:
@@ -133,13 +141,17 @@ def take_course(
                     **options,
                 )
 
-        try:
-            first = probe(0, "start")
-        except ModelError:
-            if rows.alone or rows.at(0) is stream.first:
-                raise
-            rows.alone = True  # the model wants its own batch: a graph, a fixed size
-            first = probe(0, "start")
+        def taken(n: int, how: How) -> Taken:
+            """A probe; on the first batch alone where the model wants that: a graph, a queue, a carried state."""
+            try:
+                return probe(n, how)
+            except ModelError:
+                if rows.alone or rows.at(n) is stream.first:
+                    raise
+                rows.alone = True
+                return probe(n, how)
+
+        first = taken(0, "start")
         with without_dropout(twin.model), under_autocast(twin.model, autocast):
             noise = signal_to_noise(twin.model, stream.gathered, loss, verb=verb) if own_loss else math.nan
             alike = neighbours_agree(twin.model, rows.at(0), loss) if own_loss else math.nan
@@ -150,20 +162,20 @@ def take_course(
         goals, spoilt = schedule(steps), False
         for n in range(1, steps + 1):
             batch = stream.at(n - 1)
-            if n == 1 and train_step is not None:
-                with unharmed(unwrapped(model)[0], verb=verb):
-                    _train(twin, batch, n, verb)
-            else:
-                _train(twin, batch, n, verb)
+            _train(twin, fresh(batch), n, verb)
             if broken is None and (broken := _broken(twin, n)) is not None:
                 spoilt = any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in tensors(batch))
             if broken is None and n in goals and not _sound(twin.model):
                 broken = n
             hopeless = broken is not None and (n - broken >= HOPELESS - 1 or not _sound(twin.model))
             if (n in goals or hopeless) and _sound(twin.model):
-                row = replace(probe(n, "brief").reading, step=n)
-                probes.append(row)
-                learned.append(judged.at(row.loss))
+                try:
+                    row = replace(taken(n, "brief").reading, step=n)
+                except ModelError as error:  # it refuses these rows now, or a value that is not finite
+                    notes.append(f"the probe after step {n:,} was left out: {error}")
+                else:
+                    probes.append(row)
+                    learned.append(judged.at(row.loss))
             if hopeless:
                 break
         done = len(twin.losses)
@@ -222,46 +234,83 @@ def _one_class(batches: list[Any]) -> bool:
     return several > 1 and sum(map(len, classes)) <= max(0.3 * several, 1.2) * len(classes)
 
 
-def _copy(
+def _twin(
     model: nn.Module,
-    optimizer: Optimizer | None,
+    optimizer: Any,
     train_step: Callable[..., Any] | None,
     loss: Callable[..., Tensor] | None,
     autocast: torch.dtype | bool | None,
+    batch: Any,
     verb: str,
 ) -> _Twin:
-    inner = unwrapped(model)[0]
-    memo: dict[int, Any] = {}
+    """The copy that is trained; a training step of the user's has been tried on a copy of it.
+
+    Raises:
+        FadeoutError: If something can't be copied.
+        ValueError: If the step trains the original, or its arguments can't be told.
+    """
     if train_step is not None:
         bound(train_step, verb=verb)  # which says what is wrong with it
-    try:
-        twin, own = copy.deepcopy((inner, optimizer), memo)
-        if train_step is not None:
-            isolate = isolated(train_step, memo)
-            return _Twin(twin, own, bound(isolate, verb=verb), isolate)
-    except Exception as error:  # user code: __deepcopy__ can raise anything
-        raise FadeoutError(
-            f"{verb}: steps= trains a copy, and {type(inner).__name__} can't be copied "
-            f"({type(error).__name__}: {error}); leave out steps= for one step on the model itself"
-        ) from error
+    for share in (True, False):
+        isolation = Isolation(verb=verb, share=share)
+        copied, own = isolation.copied((model, optimizer))
+        if train_step is None:
+            return _Twin(copied, own, _plain_step(loss, autocast, verb))
+        isolated = isolation.copied(train_step)
+        twin = _Twin(copied, own, bound(isolated, verb=verb), isolated, shares=share)
+        twin.originals = Originals(model.modules(), isolation.shared)
+        spare = _spare(twin, verb)
+        try:
+            with Guard([]), no_writes_into(twin.originals, verb=verb), no_steps_on(twin.originals), _calm():
+                twin.which, twin.backwards = which_backward(
+                    lambda spare=spare: _ran(spare, fresh(batch), 1, verb)  # type: ignore[misc]
+                )
+            return twin
+        except WritesDataError:
+            continue
+    raise FadeoutError(
+        f"{verb}: train_step= writes into a tensor that it closes over and that is too large to copy; "
+        "let it work on what it is given"
+    )
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Without torch's warning that a copy of a scheduler no longer marks its optimizer's step."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Seems like `optimizer.step|.*lr_scheduler.step")
+        yield
+
+
+def _plain_step(
+    loss: Callable[..., Tensor] | None, autocast: torch.dtype | bool | None, verb: str
+) -> Callable[[nn.Module, Any, Any], Any]:
+    """zero_grad, loss, backward, step."""
 
     def step(m: nn.Module, batch: Any, o: Optimizer) -> Tensor:
-        o.zero_grad()
-        with under_autocast(m, autocast):
-            value = closure(m, batch, loss=loss, step=None, verb=verb).run(m)
-        value.backward()  # type: ignore[no-untyped-call]
-        o.step()
-        return value.detach()
+        def value() -> Tensor:
+            o.zero_grad()
+            with under_autocast(m, autocast):
+                found = closure(m, batch, loss=loss, step=None, verb=verb).run(m)
+            found.backward()  # type: ignore[no-untyped-call]
+            return found.detach()
 
-    return _Twin(twin, own, step)
+        if isinstance(o, torch.optim.LBFGS):
+            first: Tensor = o.step(value)  # type: ignore[no-untyped-call]
+            return first
+        found = value()
+        o.step()
+        return found
+
+    return step
 
 
 def _spare(twin: _Twin, verb: str) -> _Twin:
     """A copy of the copy, with what the user's step closes over: a probe may call it and leave no trace."""
-    memo: dict[int, Any] = {}
-    model, optimizer = copy.deepcopy((twin.model, twin.optimizer), memo)
+    isolation = Isolation(verb=verb, share=twin.shares)
+    model, optimizer = isolation.copied((twin.model, twin.optimizer))
     assert twin.own is not None
-    return _Twin(model, optimizer, bound(isolated(twin.own, memo), verb=verb))
+    return _Twin(model, optimizer, bound(isolation.copied(twin.own), verb=verb))
 
 
 def _one(optimizer: Any, model: nn.Module) -> Optimizer | None:
@@ -276,26 +325,33 @@ def _train(twin: _Twin, batch: Any, n: int, verb: str) -> None:
     """One step of the user's, with its numbers."""
     watch = sum(twin.moved) < FIRST[1] and n <= FIRST[-1]  # the first three steps that change something
     before = {name: p.detach().clone() for name, p in twin.model.named_parameters()} if watch else {}
-    try:
-        with clipping(twin.clipped), warnings.catch_warnings():
-            # a scheduler marks its optimizer's step, and a copy of the optimizer has lost the mark
-            warnings.filterwarnings("ignore", message="Seems like `optimizer.step")
-            value = twin.step(twin.model, batch, twin.optimizer)
-    except (FadeoutError, ValueError) as error:
-        if str(error).startswith(f"{verb}: "):
-            raise
-        raise _failed(verb, n, error) from error
-    except Exception as error:
-        raise _failed(verb, n, error) from error
+    with clipping(twin.clipped), _calm():
+        value = _ran(twin, batch, n, verb)
     twin.losses.append(_number(value))
     if watch:
         _measure_update(twin, before)
 
 
-def _failed(verb: str, n: int, error: Exception) -> ModelError:
-    first = (str(error).strip().splitlines() or [""])[0]
-    hint = "; a label is outside the number of classes" if "out of bounds" in first else ""
-    return ModelError(f"{verb}: training step {n} failed: {type(error).__name__}: {first}{hint}")
+def _ran(twin: _Twin, batch: Any, n: int, verb: str) -> Any:
+    """What the step returned.
+
+    Raises:
+        ModelError: If it raises, with the step and the user's line.
+    """
+    try:
+        return twin.step(twin.model, batch, twin.optimizer)
+    except ReachedError:
+        raise ValueError(
+            f"{verb}: train_step= trains the model outside instead of the one it is given, in step {n}; "
+            "use its arguments, or write it as one function that names what it trains"
+        ) from None
+    except (Exception, SystemExit) as error:
+        if isinstance(error, (FadeoutError, ValueError, TypeError)) and str(error).startswith(f"{verb}: "):
+            raise
+        first = first_line(error)
+        raise ModelError(
+            f"{verb}: training step {n} failed: {type(error).__name__}: {first}{hint(first, 'step')}{at_line(error)}"
+        ) from error
 
 
 def _number(value: Any) -> float:

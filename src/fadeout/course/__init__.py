@@ -1,0 +1,1 @@
+"""course: training steps on a copy, and what is seen on the way."""

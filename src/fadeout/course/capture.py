@@ -1,0 +1,102 @@
+"""Capture: the scalar that a user's training step sends backward, caught before it goes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fadeout.errors import FadeoutError
+
+
+class Caught(BaseException):
+    """Carries the scalar out of a training step; no `except Exception` of the user's stops it."""
+
+    def __init__(self, loss: Tensor) -> None:
+        super().__init__("fadeout: the training step's backward was caught")
+        self.loss = loss
+
+
+@contextmanager
+def backwards(see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Calls `see` with every scalar that is sent backward, before it is."""
+    original = torch.autograd.backward
+
+    def watched(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        first = tensors[0] if isinstance(tensors, (tuple, list)) else tensors
+        if isinstance(first, Tensor):
+            see(first)
+        return original(tensors, *args, **kwargs)
+
+    torch.autograd.backward = watched
+    try:
+        yield
+    finally:
+        torch.autograd.backward = original
+
+
+def which_backward(step: Callable[[], Any]) -> tuple[int, int]:
+    """(index of the backward pass that trains most parameters, how many there are), from one real step.
+
+    Raises:
+        FadeoutError: If the step sends nothing backward.
+    """
+    reached: list[int] = []
+    with backwards(lambda loss: reached.append(_leaves(loss))):
+        step()
+    if not reached:
+        raise FadeoutError(
+            "examine: train_step= never called backward(); it must do once what the training loop does once"
+        )
+    return reached.index(max(reached)), len(reached)
+
+
+def caught(step: Callable[[], Any], which: int) -> Tensor:
+    """The scalar that the step's backward pass number `which` would start from."""
+    seen = 0
+
+    def see(loss: Tensor) -> None:
+        nonlocal seen
+        if seen == which:
+            raise Caught(loss)
+        seen += 1
+
+    try:
+        with backwards(see):
+            step()
+    except Caught as stop:
+        return stop.loss
+    raise FadeoutError(f"examine: train_step= called backward() {seen} times, {which + 1} before")
+
+
+def _leaves(loss: Tensor) -> int:
+    """Parameters that a scalar depends on."""
+    waiting = [loss.grad_fn] if loss.grad_fn is not None else []
+    seen = set(waiting)
+    count = 0
+    while waiting:
+        node = waiting.pop()
+        count += node.name().endswith("AccumulateGrad")
+        for below, _ in node.next_functions:
+            if below is not None and below not in seen:
+                seen.add(below)
+                waiting.append(below)
+    return count
+
+
+@contextmanager
+def clipping(seen: list[bool]) -> Iterator[None]:
+    """Notes for every clip_grad_norm_ called by its module's name whether it bit."""
+    original = torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Tensor:
+        total = original(parameters, max_norm, *args, **kwargs)
+        seen.append(float(total) > float(max_norm))
+        return total
+
+    torch.nn.utils.clip_grad_norm_ = watched
+    try:
+        yield
+    finally:
+        torch.nn.utils.clip_grad_norm_ = original
