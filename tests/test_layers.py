@@ -15,7 +15,7 @@ LAYERS = (
     "lab adapters",
     "live",
     "trials",
-    "examine report outlook target data explain",
+    "exams pages outlook target data glossary",
     "render store",
     "forecast counterfactual",
     "course",
@@ -27,7 +27,7 @@ RANK = {name: len(LAYERS) - i for i, row in enumerate(LAYERS) for name in row.sp
 SRC = Path(__file__).parents[1] / "src" / "fadeout"
 # records are shown by what lies above them: these hooks alone call upward, lazily
 UPWARD = {"to_dict", "__str__", "_repr_html_", "__dataframe__", "__arrow_c_stream__"}
-TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "report", "cli", "explain")
+TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "pages", "cli", "glossary")
 
 
 def imports(tree: ast.AST, file: Path) -> set[str]:

@@ -172,6 +172,24 @@ def horizons(cases: list[Drawn]) -> str:
     return "\n".join([*lines, f"| agrees with the end | {' | '.join(same)} |"])
 
 
+def alarms(cases: list[Drawn]) -> str:
+    """How often an alarm is right, with an accepted label on a sick program: by its code, as markdown.
+
+    src/fadeout/rules/confidence.py holds the lower ends of these intervals, of the sealed half.
+    """
+    lines = ["| alarm | one step | the user's own horizon |", "|---|---|---|"]
+    ways: tuple[Callable[[Case], Answer], ...] = (lambda c: ours(c, 0), ours)
+    said = [[(c, way(c)) for _, _, c in cases if way(c).verdict in GRADIENT] for way in ways]
+    codes = sorted({a.code for part in said for _, a in part})
+    for code in ("any", *codes):
+        counts = []
+        for part in said:
+            mine = [(c, a) for c, a in part if code in ("any", a.code)]
+            counts.append(wilson(sum(c.group == "fault" and a.verdict in c.labels for c, a in mine), len(mine)))
+        lines.append(f"| {code} | {' | '.join(counts)} |")
+    return "\n".join(lines)
+
+
 def theirs(rule: str) -> Callable[[Case], Answer]:
     """A baseline's answers."""
 
@@ -279,7 +297,7 @@ def main() -> None:
     pages = []
     for half in halves:
         part = [found for found in cases if found[0] == half]
-        pages.append(f"{half} half, {len(part)} cases\n\n{table(part)}\n\n{horizons(part)}")
+        pages.append(f"{half} half, {len(part)} cases\n\n{table(part)}\n\n{horizons(part)}\n\n{alarms(part)}")
         print(f"\n{pages[-1]}")
     print(f"\n{len(todo)} cases measured in {time.perf_counter() - begun:.0f} s")
     if options.markdown:

@@ -10,12 +10,12 @@ from fadeout.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from fadeout.errors import FadeoutError, ModelError
-    from fadeout.examine import examine
+    from fadeout.exams import examine, read
     from fadeout.forecast.prediction import predict
-    from fadeout.probe.measure import measure
-    from fadeout.records import Exam, Finding, Ledger
-    from fadeout.report import compare, report
-    from fadeout.rules import diagnose
+    from fadeout.pages import compare, report
+    from fadeout.probe.measurement import measure
+    from fadeout.records import Exam, Finding, Ledger, Reading
+    from fadeout.rules import RULES, Limits, diagnose
     from fadeout.store import load, save
 
 _NAMES = {
@@ -23,20 +23,24 @@ _NAMES = {
     "FadeoutError": "fadeout.errors",
     "Finding": "fadeout.records",
     "Ledger": "fadeout.records",
+    "Limits": "fadeout.rules",
     "ModelError": "fadeout.errors",
-    "compare": "fadeout.report",
+    "RULES": "fadeout.rules",
+    "Reading": "fadeout.records",
+    "compare": "fadeout.pages",
     "diagnose": "fadeout.rules",
-    "examine": "fadeout.examine",
+    "examine": "fadeout.exams",
     "load": "fadeout.store",
-    "measure": "fadeout.probe.measure",
+    "measure": "fadeout.probe.measurement",
     "predict": "fadeout.forecast.prediction",
-    "report": "fadeout.report",
+    "read": "fadeout.exams",
+    "report": "fadeout.pages",
     "save": "fadeout.store",
 }
 
 __all__ = [
-    "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "compare", "diagnose",
-    "examine", "load", "measure", "predict", "report", "save",
+    "RULES", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Reading", "__version__", "compare",
+    "diagnose", "examine", "load", "measure", "predict", "read", "report", "save",
 ]  # fmt: skip
 
 

@@ -1,7 +1,11 @@
 """The command line: each verb parses, calls the public function, and renders."""
 
+import os
+import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -26,12 +30,14 @@ app = typer.Typer(
 
 
 class Exit(IntEnum):
-    """Exit codes: fine or undetermined, a finding, a wrong call, the user's model failed."""
+    """Exit codes: fine or undetermined, a finding, a wrong call, the user's model failed, we did, Ctrl-C."""
 
     FINE = 0
     FINDING = 1
     USAGE = 2
     MODEL = 3
+    FAULT = 70
+    STOPPED = 130
 
 
 LOSSES = (
@@ -88,16 +94,17 @@ def examine(
         write(exam, save)
     if html is not None:
         _write_page(exam, html)
-    if as_json:
-        from fadeout.store.contract import to_json
+    with _readers_may_leave():
+        if as_json:
+            from fadeout.store.contract import to_json
 
-        typer.echo(to_json(exam))
-    else:
-        from rich.console import Console
+            typer.echo(to_json(exam))
+        else:
+            from rich.console import Console
 
-        from fadeout.render.terminal import report as shown
+            from fadeout.render.terminal import report as shown
 
-        Console().print(shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=_next_steps(exam)))
+            Console().print(shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=_next_steps(exam)))
     raise typer.Exit(Exit.FINE if exam.verdict in ("flows", "undetermined") else Exit.FINDING)
 
 
@@ -173,7 +180,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="code, title and text as JSON")] = False,
 ) -> None:
     """What a finding means, how it is measured, what helps and what does not."""
-    from fadeout.explain import explain as page
+    from fadeout.glossary import explain as page
 
     text = page(code)
     if as_json:
@@ -206,7 +213,7 @@ def _load(path: str) -> Exam:
 
 
 def _write_page(exam: Exam, path: Path) -> None:
-    from fadeout.report import report as write
+    from fadeout.pages import report as write
 
     write(exam, path)
 
@@ -236,11 +243,12 @@ def _run(
 ) -> Exam:
     import torch
 
-    from fadeout.examine import examine as run
+    from fadeout.exams import examine as run
     from fadeout.target import make
 
     torch.manual_seed(seed)
-    target = make(spec, verb="examine")
+    with _prints_aside():
+        target = make(spec, verb="examine")
     chosen = target.loss
     if steps:
         batch = _batches(target, data, shape, tokens, rows, seed)
@@ -253,7 +261,8 @@ def _run(
     used = target.optimizer
     if optimizer:
         used = _optimizer(optimizer, target, lr)
-    return run(target.model, batch, loss=chosen, optimizer=used, within=within or None, reach=reach, steps=steps)
+    with _prints_aside():
+        return run(target.model, batch, loss=chosen, optimizer=used, within=within or None, reach=reach, steps=steps)
 
 
 def _batches(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:
@@ -280,10 +289,12 @@ def _forecast(spec: str, data: str, shape: str, tokens: int, rows: int, seed: in
     from fadeout.target import make
 
     torch.manual_seed(seed)
-    target = make(spec, verb="predict")
+    with _prints_aside():
+        target = make(spec, verb="predict")
     batch = _batch(target, data, shape, tokens, rows, seed, "predict")
     pair = isinstance(batch, (tuple, list)) and len(batch) == 2
-    return run(target.model, batch[0] if pair else batch)  # theory asks for no answers
+    with _prints_aside():
+        return run(target.model, batch[0] if pair else batch)  # theory asks for no answers
 
 
 def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int, verb: str) -> Any:
@@ -341,19 +352,87 @@ def main() -> NoReturn:
     """Entry point: errors become one clear line and an exit code."""
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except ModelError as error:
         _fail(str(error), Exit.MODEL)
     except (FadeoutError, ValueError, TypeError) as error:
+        if _is_fault(error):
+            _fault(error)
         _fail(str(error), Exit.USAGE)
-    except typer.Abort:
-        _fail("stopped", Exit.USAGE)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("stopped", Exit.STOPPED)
+    except BrokenPipeError:  # who reads has seen enough: no error of anybody's
+        _leave_quietly(Exit.FINE)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # of standard output: a full disk
+            _leave_quietly(Exit.USAGE, f"can't write the output: {error.strerror}")
+        _fault(error)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
             _fail(error.format_message(), Exit.USAGE)
-        raise
+        _fault(error)
     sys.exit(code if isinstance(code, int) else Exit.FINE)
 
 
-def _fail(message: str, code: Exit) -> NoReturn:
-    typer.echo(f"fadeout: {message}", err=True)
+def _is_fault(error: Exception) -> bool:
+    """Whether a ValueError or TypeError is a fault of ours, and no word of ours on a wrong call ("examine: ...")."""
+    if isinstance(error, FadeoutError):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    here = trace is not None and trace.tb_frame.f_code.co_filename.startswith(str(Path(__file__).parent))
+    return not (here and re.match(r"[a-z_]{3,}: ", str(error)))
+
+
+def _fault(error: BaseException) -> NoReturn:
+    """A fault of fadeout's own: one line, the traceback in a file, and an exit code that is not a finding's."""
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="fadeout-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+        ) as kept:
+            kept.write(f"fadeout {VERSION}, {shlex.join(sys.argv)}\n{text}")
+        where = f"the traceback is in {kept.name}"
+    except OSError:
+        where = f"its traceback could not be written:\n{text}"
+    first = (str(error).splitlines() or [""])[0]
+    _fail(f"a fault of fadeout, please report it: {type(error).__name__}: {first}; {where}", Exit.FAULT)
+
+
+def _leave_quietly(code: Exit, message: str = "") -> NoReturn:
+    """End without the interpreter's own complaint about an output that is gone."""
+    if message:
+        print(f"fadeout: {message}", file=sys.stderr)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left in the buffer goes nowhere
     sys.exit(code)
+
+
+def _fail(message: str, code: Exit) -> NoReturn:
+    typer.echo(f"fadeout: {visible(message)}", err=True)
+    sys.exit(code)
+
+
+def visible(text: str) -> str:
+    """A text with the control characters of other people's messages made visible, not sent to the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+@contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    """A reader that closes the pipe has seen enough: the exit code stays that of the verdict."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+@contextmanager
+def _prints_aside() -> Iterator[None]:
+    """What the user's code prints goes to standard error, so that --json stays JSON."""
+    with redirect_stdout(sys.stderr):
+        yield

@@ -75,7 +75,7 @@ def _import_module(place: str, verb: str) -> Any:
         if error.name and place.startswith(error.name):
             raise FadeoutError(f"{verb}: no module {place!r}; run from its folder or install its package") from error
         raise ModelError(f"{verb}: {place} failed while it was imported: {_said(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{verb}: {place} failed while it was imported: {_said(error)}") from error
 
 

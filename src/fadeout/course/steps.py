@@ -1,9 +1,10 @@
 """A course: training steps on a copy of model and optimizer, with probes at growing distances."""
 
+import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,9 +27,9 @@ from fadeout.probe.guard import Guard
 from fadeout.probe.isolate import Isolation
 from fadeout.probe.names import readable_path
 from fadeout.probe.norms import norm, read
-from fadeout.probe.reading import How, Taken, take_reading
+from fadeout.probe.reading import How, Shown, Taken, take_reading
 from fadeout.probe.subject import unwrapped
-from fadeout.records import Course
+from fadeout.records import Course, Reading
 
 FIRST = (0, 3, 6, 11, 21)  # steps after which probes are taken; from there on GROWTH times further
 GROWTH = 1.9
@@ -83,6 +84,7 @@ def take_course(
     autocast: torch.dtype | bool | None,
     reach: int,
     verb: str,
+    marks: Mapping[str, Callable[[Reading], bool]] | None = None,
 ) -> Taken:
     """Step 0 wholly, then `steps` training steps with brief probes between them, all on a copy.
 
@@ -91,6 +93,7 @@ def take_course(
         train_step: (model, batch, optimizer) -> anything: what the user's loop does once.  By default
             zero_grad, loss, backward, step.
         steps: Optimizer steps to do.
+        marks: Signs by name; of the first probe that shows one, the network is kept as it was then.
 
     Returns:
         Step 0 as `take_reading` gives it, its reading with the course.
@@ -121,8 +124,7 @@ def take_course(
 
         def probe(n: int, how: How) -> Taken:
             batch = rows.at(n)
-            with Guard([]), without_dropout(twin.model):
-                torch.set_rng_state(start)  # what still draws, draws the same in every probe
+            with _in_probe(twin.model, start):
                 if own_loss:
                     held = _one(twin.optimizer, twin.model)
                     around = reach if how == "start" else 0
@@ -151,7 +153,19 @@ def take_course(
                 rows.alone = True
                 return probe(n, how)
 
+        def in_probe(model: nn.Module) -> AbstractContextManager[Any]:
+            return _in_probe(model, start)
+
+        shown: dict[str, Shown] = {}
+
+        def mark(one: Taken) -> None:
+            for name, shows in (marks or {}).items():
+                if name not in shown and shows(one.reading):
+                    model = copy.deepcopy(one.seen.subject.model)
+                    shown[name] = Shown(model=model, closure=one.seen.closure, around=in_probe)
+
         first = taken(0, "start")
+        mark(first)
         with without_dropout(twin.model), under_autocast(twin.model, autocast):
             noise = signal_to_noise(twin.model, stream.gathered, loss, verb=verb) if own_loss else math.nan
             alike = neighbours_agree(twin.model, rows.at(0), loss) if own_loss else math.nan
@@ -170,7 +184,9 @@ def take_course(
             hopeless = broken is not None and (n - broken >= HOPELESS - 1 or not _sound(twin.model))
             if (n in goals or hopeless) and _sound(twin.model):
                 try:
-                    row = replace(taken(n, "brief").reading, step=n)
+                    later = taken(n, "brief")
+                    mark(later)
+                    row = replace(later.reading, step=n)
                 except ModelError as error:  # it refuses these rows now, or a value that is not finite
                     notes.append(f"the probe after step {n:,} was left out: {error}")
                 else:
@@ -198,7 +214,15 @@ def take_course(
             spoilt=spoilt,
             unmoved=not _moved(twin.model, initial),
         )
-    return replace(first, reading=replace(first.reading, course=course), notes=[*first.notes, *notes])
+    return replace(first, reading=replace(first.reading, course=course), notes=[*first.notes, *notes], shown=shown)
+
+
+@contextmanager
+def _in_probe(model: nn.Module, start: Tensor) -> Iterator[None]:
+    """No dropout, and what still draws, draws the same in every probe."""
+    with Guard([]), without_dropout(model):
+        torch.set_rng_state(start)
+        yield
 
 
 def _check(

@@ -1,5 +1,5 @@
 """probe: everything that touches autograd.  Gives `measure`."""
 
-from fadeout.probe.measure import measure
+from fadeout.probe.measurement import measure
 
 __all__ = ["measure"]

@@ -1,15 +1,16 @@
 """A reading: everything measured in one step - the ledger, and a row for every layer with weights."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.call.batch import tensors
+from fadeout.call.batch import Closure, tensors
 from fadeout.probe import kinds
 from fadeout.probe.attention import Attention
 from fadeout.probe.chains import bypassed, chains
@@ -47,12 +48,29 @@ class Taken:
         sketch: For theory; None of a brief reading.
         seen: The measurement.
         notes: For the reader of the exam.
+        shown: Of a course: the first probe that showed each sign it was asked to keep one for.
     """
 
     reading: Reading
     sketch: Sketch | None
     seen: Observed
     notes: list[str]
+    shown: Mapping[str, "Shown"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a probe was taken of, kept as it was then.
+
+    Attributes:
+        model: A copy of the network with that probe's weights.
+        closure: That probe's rows, and the way from them to the scalar.
+        around: The context that it was taken in.
+    """
+
+    model: nn.Module
+    closure: Closure
+    around: Callable[[nn.Module], AbstractContextManager[Any]]
 
 
 def take_reading(

@@ -73,8 +73,8 @@ class Session:
         if slipped:
             names = [name for name, p in self.subject.model.named_parameters() if id(p) in slipped]
             self.notes.append(
-                f"the forward writes into {', '.join(names[:3])}{' and more' if len(names) > 3 else ''} by a way that can't "
-                "be seen in time: its values were not put back; examine a copy.deepcopy of the model"
+                f"the forward writes into {', '.join(names[:3])}{' and more' if len(names) > 3 else ''} in a way "
+                "that can't be seen in time: its values were not put back; examine a copy.deepcopy of the model"
             )
         self._open.close()
 
@@ -100,45 +100,49 @@ class Session:
             attempt=attempt,
         )
 
-    def widen(self, first: Pass) -> Pass:
-        """The pass that the ledger rests on: the first, or one with more range where its norms leave float32."""
+    def widen(self, first: Pass, *observers: Observer) -> Pass:
+        """The pass that the ledger rests on: the first, or one with more range where its norms leave float32.
+
+        Args:
+            observers: Those that change a pass, and not only watch it.
+        """
         if not ranges.needs_more(first):
             return first
         first.tape.parameters = [None] * len(first.tape.parameters)  # several passes' gradients are too many
         best: Pass | None = None
         for scale in ranges.wider_seeds(first):
-            best = self.again(attempt=replace(self._way, scale=scale, exact=True))
-            if scale != 1.0 and not self._linear(first, best):
-                return self._exactly(_BENT)
+            best = self.again(*observers, attempt=replace(self._way, scale=scale, exact=True))
+            if scale != 1.0 and not self._linear(first, best, *observers):
+                return self._exactly(_BENT, *observers)
             if not ranges.needs_more(best):
                 return best
-        wide = None if first.in_double else self._in_double(first)
+        wide = None if first.in_double else self._in_double(first, *observers)
         if isinstance(wide, Pass):
             return wide
         if best is None:
-            best = self.again(attempt=replace(self._way, scale=ranges.largest_seed(first), exact=True))
-            if not self._linear(first, best):
-                return self._exactly(_BENT)
+            best = self.again(*observers, attempt=replace(self._way, scale=ranges.largest_seed(first), exact=True))
+            if not self._linear(first, best, *observers):
+                return self._exactly(_BENT, *observers)
         if wide is not None:
             best.graph.unaccounted.append(Unaccounted(path="", op="range", why=wide))
         return best
 
-    def _linear(self, first: Pass, best: Pass) -> bool:
+    def _linear(self, first: Pass, best: Pass, *observers: Observer) -> bool:
         """Whether two seeds, and where something may bend the gradient a third, say the same."""
         if not ranges.agree(first, best, within=ranges.ALIKE):
             return False
         if not ranges.may_bend(first):
             return True
-        third = self.again(attempt=replace(best.attempt, scale=best.attempt.scale * 2.0**-12))
+        third = self.again(*observers, attempt=replace(best.attempt, scale=best.attempt.scale * 2.0**-12))
         return ranges.agree(best, third, within=ranges.ALIKE)
 
-    def _exactly(self, why: str) -> Pass:
+    def _exactly(self, why: str, *observers: Observer) -> Pass:
         """The pass as training has it, with exact norms, and why no wider one was taken."""
-        best = self.again(attempt=replace(self._way, exact=True))
+        best = self.again(*observers, attempt=replace(self._way, exact=True))
         best.graph.unaccounted.append(Unaccounted(path="", op="range", why=why))
         return best
 
-    def _in_double(self, first: Pass) -> Pass | str:
+    def _in_double(self, first: Pass, *observers: Observer) -> Pass | str:
         """The same network in float64; why not, where its own code refuses or it says something else."""
         copied = double_copy(self.subject)
         if copied is None:
@@ -147,7 +151,7 @@ class Session:
         try:
             with Guard(m for _, m in copied.modules) as guard:
                 attempt = replace(self._way, exact=True, double=True)
-                wide = take(copied, self.closure, guard, verb=self.verb, attempt=attempt)
+                wide = take(copied, self.closure, guard, verb=self.verb, observer=Several(*observers), attempt=attempt)
         except Exception as error:  # user code in a dtype it was not written for
             return f"a float64 copy of the network failed: {type(error).__name__}"
         if not ranges.agree(first, wide, within=ranges.NEAR):

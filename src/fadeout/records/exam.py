@@ -1,5 +1,6 @@
 """Records of a whole: one step as it was read, and the exam that is shown and saved."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,11 @@ class Chain:
     lowest: str
     below: float = float("nan")
     around: bool = False
+
+    @property
+    def lost(self) -> float:
+        """Decades lost inside the chain; of a side branch also before it, from the last layer on."""
+        return min(self.fade, self.below) if self.around and self.below > -math.inf else self.fade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ class Finding:
     """A claim about an exam that a reader can check and act on.
 
     Attributes:
+        chain: The layers that it is about, loss side first, where it is about a run of them.
         confidence: Share of such alarms that were right on the scoreboard (docs/truth.md), the lower
             end of its 95 % interval; nan for warnings and notes.
     """
@@ -55,3 +56,4 @@ class Finding:
     evidence: tuple[Evidence, ...]
     helps: tuple[str, ...] = ()
     wont_help: tuple[WontHelp, ...] = ()
+    chain: tuple[str, ...] = ()

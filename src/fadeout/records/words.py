@@ -17,4 +17,4 @@ Verdict = Literal[
 ]
 Level = Literal["alarm", "warning", "note"]
 Progress = Literal["unknown", "learns", "handicapped", "does_not_learn"]
-Status = Literal["confirmed", "refuted", "account"]
+Status = Literal["confirmed", "refuted", "inconclusive", "account"]

@@ -2,7 +2,7 @@
 
 import math
 
-from fadeout.records import Exam, Finding, Verdict
+from fadeout.records import Exam, Finding, Status, Verdict
 from fadeout.render import words
 
 HEALTHY: tuple[Verdict, ...] = ("flows",)
@@ -150,10 +150,11 @@ def where(finding: Finding, exam: Exam) -> tuple[str, ...]:
     return tuple(parts)
 
 
-STATUS_WORDS = {
-    "confirmed": "confirmed by a counterfactual",
-    "refuted": "refuted by a counterfactual",
-    "account": "read from the account, not tested",
+STATUS_WORDS: dict[Status, str] = {
+    "confirmed": "cause confirmed: the gradient comes back in a changed copy",
+    "refuted": "cause refuted: the gradient does not come back in a changed copy",
+    "inconclusive": "cause tested on a changed copy, without an answer",
+    "account": "measured, but not yet tested by changing the network",
 }
 
 

@@ -68,12 +68,7 @@ def output_saturation(reading: Reading) -> Layer | None:
 def chain_fade(reading: Reading) -> Chain | None:
     """The chain of layers that loses most, where one was found."""
     known = [chain for chain in reading.chains if not math.isnan(chain.fade)]
-    return min(known, key=lost_in, default=None)
-
-
-def lost_in(chain: Chain) -> float:
-    """Decades lost inside a chain; of a side branch also before it, from the last layer on."""
-    return min(chain.fade, chain.below) if chain.around and chain.below > -math.inf else chain.fade
+    return min(known, key=lambda chain: chain.lost, default=None)
 
 
 def time_fade(reading: Reading) -> TimeProfile | None:

@@ -7,7 +7,7 @@ from fadeout.rules.build import named
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
-from fadeout.rules.signs import chain_fade, lost_in
+from fadeout.rules.signs import chain_fade
 
 _HELPS: dict[Kind, tuple[str, ...]] = {
     "slope": (
@@ -37,7 +37,7 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _over_all(reading: Reading, limits: Limits) -> Finding | None:
-    flags = [_fades(probe, limits) for probe in probes(reading)]
+    flags = [fades(probe, limits) for probe in probes(reading)]
     level: Level = "alarm"
     if reading.course is None:
         if not flags[0]:
@@ -100,7 +100,7 @@ def _culprit(probe: Reading, limits: Limits) -> list[str]:
 
 def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
     """A side branch, or a stretch in the middle, that fades though the first layers are reached another way."""
-    flags = [_chain_fades(probe, limits) for probe in probes(reading)]
+    flags = [chain_fades(probe, limits) for probe in probes(reading)]
     chain = chain_fade(next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading))
     if chain is None or not any(flags):
         return None
@@ -108,7 +108,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         # in one step a branch may be quiet on purpose; a fade from layer to layer inside it is none
         level: Level = "alarm" if chain.fade <= limits.surely else "note"
     else:
-        found = _level(reading, flags, lost_in(chain), limits)
+        found = _level(reading, flags, chain.lost, limits)
         if found is None:
             return None
         level = found
@@ -118,29 +118,32 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         code="FO101",
         label="vanishing",
         level=level,
-        claim=f"the gradient loses {-lost_in(chain):.1f} decades in the chain from {named(chain.layers[0])} "
+        claim=f"the gradient loses {-chain.lost:.1f} decades in the chain from {named(chain.layers[0])} "
         f"to {named(chain.lowest)}",
         where=tuple(dict.fromkeys((chain.lowest, *reversed(chain.layers)))),
         line=next((w.line for w in reading.ledger.weights if w.path == chain.lowest), ""),
-        decades=lost_in(chain),
+        decades=chain.lost,
         expected=math.nan,
         since=start,
         confidence=math.nan,
         cause=causes,
         status="account",
-        evidence=(Evidence(name="decades in the chain", value=lost_in(chain), bound=limits.chain, unit="decades"),),
+        evidence=(Evidence(name="decades in the chain", value=chain.lost, bound=limits.chain, unit="decades"),),
+        chain=chain.layers,
         helps=_HELPS["weight"],
         wont_help=_wont_help(reading, "weight"),
     )
 
 
-def _fades(probe: Reading, limits: Limits) -> bool:
+def fades(probe: Reading, limits: Limits) -> bool:
+    """The sign of the whole way back."""
     return probe.ledger.decades <= limits.vanishing and math.isfinite(probe.ledger.decades)
 
 
-def _chain_fades(probe: Reading, limits: Limits) -> bool:
+def chain_fades(probe: Reading, limits: Limits) -> bool:
+    """The sign of a run of layers."""
     found = chain_fade(probe)
-    return found is not None and -math.inf < lost_in(found) <= limits.chain
+    return found is not None and -math.inf < found.lost <= limits.chain
 
 
 def _level(reading: Reading, flags: list[bool], start: float, limits: Limits) -> Level | None:

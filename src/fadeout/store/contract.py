@@ -1,6 +1,7 @@
 """The JSON contract: an Exam as plain dicts and back, schema `fadeout.exam/1`."""
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -35,8 +36,8 @@ def from_dict(data: dict[str, Any]) -> Exam:
         raise FadeoutError(f"load: expected schema {SCHEMA!r}, found {found!r}; is this a file that fadeout saved?")
     try:
         exam = build(Exam, data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FadeoutError(f"load: the exam is damaged at {error}; save it again") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FadeoutError(f"load: the exam is damaged at {str(error)[:200]}; save it again") from error
     assert isinstance(exam, Exam)
     return exam
 
@@ -64,6 +65,8 @@ def from_json(text: str) -> Exam:
         raise FadeoutError(
             f"load: not JSON (line {error.lineno}: {error.msg}); pass a file that fadeout saved"
         ) from error
+    except (RecursionError, ValueError) as error:  # nested without end; a number of a million digits
+        raise FadeoutError(f"load: not an exam ({type(error).__name__}); pass a file that fadeout saved") from error
     return from_dict(data)
 
 
@@ -100,37 +103,103 @@ def _tokens(value: Any) -> Any:
     return value
 
 
-def build(kind: Any, data: Any) -> Any:
-    """A value of the annotated type from its plain form; keys that are not known are passed over."""
+def build(kind: Any, data: Any, *, at: str = "exam") -> Any:
+    """A value of the annotated type from its plain form; keys that are not known are passed over.
+
+    Raises:
+        ValueError: If a value is missing or of another type; the message is its place.
+    """
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        values = {}
-        for f in dataclasses.fields(kind):
-            key = _RENAMED.get((kind.__name__, f.name), f.name)
-            if key not in data:
-                if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING:
-                    continue
-                raise KeyError(f"{kind.__name__}.{key}")
-            if f.name in _PAIRS:
-                inner = typing.get_args(typing.get_args(hints[f.name])[0])[1]
-                values[f.name] = tuple((k, build(inner, v)) for k, v in data[key].items())
-            else:
-                values[f.name] = build(hints[f.name], data[key])
-        return kind(**values)
+        return _record(kind, data, at)
     if origin in (types.UnionType, typing.Union):
         options = [option for option in typing.get_args(kind) if option is not type(None)]
         if data is None and len(options) < len(typing.get_args(kind)):
             return None
-        return build(options[0], data)
-    if origin is tuple:
+        return build(options[0], data, at=at)
+    if origin is tuple or origin is frozenset:
+        items = _of(data, (list, tuple, set, frozenset), at)
         inner = typing.get_args(kind)
+        if origin is frozenset:
+            return frozenset(build(inner[0], item, at=at) for item in items)
         if len(inner) == 2 and inner[1] is Ellipsis:
-            return tuple(build(inner[0], item) for item in data)
-        return tuple(build(part, item) for part, item in zip(inner, data, strict=True))
+            return tuple(build(inner[0], item, at=f"{at}[{n}]") for n, item in enumerate(items))
+        if len(items) != len(inner):
+            raise ValueError(at)
+        return tuple(
+            build(part, item, at=f"{at}[{n}]") for n, (part, item) in enumerate(zip(inner, items, strict=True))
+        )
+    if origin is typing.Literal:
+        if data not in typing.get_args(kind) or isinstance(data, bool):
+            raise ValueError(at)
+        return data
     if kind is float:
-        return math.nan if data is None else float(data)
+        return math.nan if data is None else _number(data, at)
+    if kind is bool:
+        return _of(data, bool, at)
+    if kind is str:
+        return _text(data, at)
+    if kind is int:
+        if isinstance(data, bool) or not isinstance(data, int) or abs(data) > _LARGEST:
+            raise ValueError(at)
+        return data
+    raise ValueError(at)
+
+
+_LARGEST = 1 << 62  # no count and no seed is larger
+
+
+def _record(kind: type, data: Any, at: str) -> Any:
+    _of(data, dict, at)
+    hints = _hints(kind)
+    values = {}
+    for f in dataclasses.fields(kind):
+        key = _RENAMED.get((kind.__name__, f.name), f.name)
+        place = f"{at}.{key}"
+        if key not in data:
+            if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING:
+                continue
+            raise ValueError(place)
+        if f.name in _PAIRS:
+            given = _of(data[key], dict, place)
+            name, inner = typing.get_args(typing.get_args(hints[f.name])[0])
+            values[f.name] = tuple(
+                (build(name, k, at=place), build(inner, v, at=f"{place}.{k}")) for k, v in given.items()
+            )
+            if f.name == "by_kind" and {k for k, _ in values[f.name]} != set(records.KINDS):
+                raise ValueError(place)
+        else:
+            values[f.name] = build(hints[f.name], data[key], at=place)
+    return kind(**values)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _of(data: Any, kind: Any, at: str) -> Any:
+    if not isinstance(data, kind):
+        raise ValueError(at)
     return data
+
+
+def _text(data: Any, at: str) -> str:
+    try:
+        found: str = _of(data, str, at)
+        found.encode("utf-8")
+    except UnicodeEncodeError:  # half a character, which no file and no terminal can show
+        raise ValueError(at) from None
+    return found
+
+
+def _number(data: Any, at: str) -> float:
+    if isinstance(data, bool) or not isinstance(data, (int, float)):
+        raise ValueError(at)
+    try:
+        return float(data)
+    except OverflowError:
+        raise ValueError(at) from None
 
 
 def schema() -> dict[str, Any]:

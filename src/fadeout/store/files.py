@@ -6,6 +6,9 @@ from pathlib import Path
 from fadeout.errors import FadeoutError
 from fadeout.records import Exam
 from fadeout.store.contract import from_json, to_json
+from fadeout.store.replace import write_whole
+
+LARGEST = 1 << 28  # bytes
 
 
 def save(exam: Exam, path: str | os.PathLike[str]) -> Path:
@@ -19,14 +22,7 @@ def save(exam: Exam, path: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(exam, Exam):
         raise TypeError(f"save: expected an Exam, got {type(exam).__name__}; save(exam, path)")
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    try:
-        part.write_text(to_json(exam), encoding="utf-8")
-        part.replace(target)
-    except OSError as error:
-        raise FadeoutError(f"save: can't write {target}: {error.strerror}; check the folder") from error
-    return target
+    return write_whole(path, to_json(exam), verb="save")
 
 
 def load(path: str | os.PathLike[str]) -> Exam:
@@ -37,6 +33,8 @@ def load(path: str | os.PathLike[str]) -> Exam:
     """
     source = Path(path)
     try:
+        if source.is_file() and source.stat().st_size > LARGEST:
+            raise FadeoutError(f"load: {source} is larger than any exam ({LARGEST >> 20} MiB); pass a file of `save`")
         text = source.read_text(encoding="utf-8")
     except OSError as error:
         raise FadeoutError(f"load: can't read {source}: {error.strerror}; check the path") from error

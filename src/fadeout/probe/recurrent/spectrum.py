@@ -21,7 +21,7 @@ def step_spectra(module: nn.RNNBase, x: Tensor | PackedSequence, hx: Any) -> dic
     to; a bidirectional one in the middle of its last `WINDOW` steps.
     """
     x, hx = _few(module, x, hx)
-    x, hx = _in_dtype(x, hx, module.weight_ih_l0.dtype)  # autocast hands it half, and is off here
+    x, hx = _in_dtype(x, hx, next(module.parameters()).dtype)  # autocast hands it half, and is off here
     steps = x.shape[0]
     if steps < 2:
         return {}

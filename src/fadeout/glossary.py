@@ -1,4 +1,4 @@
-"""explain: the page of a finding, as text."""
+"""The glossary: the page of a finding, as text."""
 
 import re
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""A report: exams side by side, and one exam as a page.  No torch."""
+"""Pages: exams side by side, and one exam as a page.  No torch."""
 
 import os
 from pathlib import Path
 
-from fadeout.errors import FadeoutError
 from fadeout.records import Exam
 from fadeout.render.html import page
 from fadeout.render.terminal import CompareTable, compare_table
+from fadeout.store.replace import write_whole
 
 
 def compare(first: Exam, second: Exam, *, names: tuple[str, str] = ("before", "after")) -> CompareTable:
@@ -29,9 +29,6 @@ def report(exam: Exam, path: str | os.PathLike[str]) -> Path:
     Raises:
         FadeoutError: If the file can't be written.
     """
-    target = Path(path)
-    try:
-        target.write_text(page(exam), encoding="utf-8")
-    except OSError as error:
-        raise FadeoutError(f"report: can't write {target}: {error.strerror}; check the folder") from error
-    return target
+    if not isinstance(exam, Exam):
+        raise TypeError(f"report: expected an Exam, got {type(exam).__name__}; report(exam, path)")
+    return write_whole(path, page(exam), verb="report")

@@ -1,11 +1,10 @@
-"""examine: measure one network on one batch and say whether and where its gradient fades."""
+"""Exams: measure one network on one batch and say whether and where its gradient fades."""
 
-import copy
 import math
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +16,14 @@ from fadeout.counterfactual import Bench, can_confirm, confirm
 from fadeout.course.steps import take_course
 from fadeout.forecast import predict_from
 from fadeout.probe.process import leaves_no_trace
-from fadeout.probe.reading import take_reading
-from fadeout.probe.subject import unwrapped
+from fadeout.probe.reading import Taken, take_reading
+from fadeout.probe.updates import optimizers_in
 from fadeout.records import Course, Environment, Exam, Finding, Reading, Training
-from fadeout.rules import diagnose, progress, sentence, verdict
+from fadeout.rules import LIMITS, RULES, Limits, Rule, diagnose, progress, sentence, verdict
+from fadeout.rules.vanishing import chain_fades, fades
 from fadeout.version import VERSION
+
+FADES, CHAIN_FADES = "fades", "chain fades"  # signs whose first probe is kept, to test their cause on
 
 
 @leaves_no_trace
@@ -37,6 +39,8 @@ def examine(
     reach: int = 0,
     steps: int = 0,
     train_step: Callable[..., Any] | None = None,
+    rules: Sequence[Rule] = RULES,
+    limits: Limits = LIMITS,
 ) -> Exam:
     """One instrumented forward and backward of a network on a real batch, and what it means.
 
@@ -63,6 +67,8 @@ def examine(
         train_step: (model, batch, optimizer) -> loss: what the training loop does once, where it is
             more than zero_grad, loss, backward, step: several optimizers, clipping, schedulers.  It
             may take fewer of the three, or nothing: what it closes over is copied for it.
+        rules: What is looked for; add your own with `fadeout.RULES + (mine,)`.
+        limits: The bounds that rules hold numbers against, e.g. `fadeout.Limits(vanishing=-4)`.
 
     Returns:
         An immutable `Exam`.
@@ -73,56 +79,32 @@ def examine(
         ModelError: If the model raises; the original stands in `__cause__`.
     """
     begun = time.perf_counter()
-    if not isinstance(autocast, (torch.dtype, bool, type(None))):
-        raise TypeError(f"examine: autocast= must be a dtype, e.g. torch.bfloat16, or True; got {autocast!r}")
-    if steps or train_step is not None:
-        if step is not None:
-            raise ValueError("examine: steps= trains by loss= and optimizer=, or by train_step=; leave out step=")
-        taken = take_course(
-            model,
-            batch,
-            loss=loss,
-            optimizer=optimizer,
-            train_step=train_step,
-            steps=steps,
-            within=within,
-            autocast=autocast,
-            reach=reach,
-            verb="examine",
-        )
-    else:
-        taken = take_reading(
-            model,
-            batch,
-            loss=loss,
-            step=step,
-            optimizer=optimizer,
-            within=within,
-            autocast=autocast,
-            reach=reach,
-            verb="examine",
-        )
+    taken = _taken(
+        model,
+        batch,
+        loss=loss,
+        step=step,
+        optimizer=optimizer,
+        within=within,
+        autocast=autocast,
+        reach=reach,
+        steps=steps,
+        train_step=train_step,
+        verb="examine",
+        limits=limits,
+    )
     reading, sketch, seen, notes = taken.reading, taken.sketch, taken.seen, taken.notes
     assert sketch is not None
     forecast = predict_from(sketch, reading.ledger)
     foreseen = forecast.decades if forecast is not None and forecast.decades is not None else math.nan
-    findings = tuple(_foreseen(found, reading, foreseen) for found in diagnose(reading))
-    if any(can_confirm(found) for found in findings):
-        subject = unwrapped(model)[0]
-        if reading.course is not None:  # a closure of the training step may hold optimizers of the model's own
-            subject = copy.deepcopy(subject)
-        trunk = frozenset(w.path for w in reading.ledger.weights if w.trunk)
-        bench = Bench(model=subject, closure=seen.closure, within=within, autocast=autocast, trunk=trunk)
-        activations = frozenset(layer.activation for layer in reading.layers if layer.activation)
-        findings = tuple(
-            confirm(found, bench, activations=activations) if can_confirm(found) else found for found in findings
-        )
+    findings = tuple(_foreseen(found, reading, foreseen) for found in diagnose(reading, rules=rules, limits=limits))
+    findings = tuple(_tested(found, taken, within, autocast) if can_confirm(found) else found for found in findings)
     word = verdict(reading, findings)
     parameter = next(seen.subject.watched.parameters())
     return Exam(
         verdict=word,
         sentence=sentence(reading, word, findings),
-        progress=progress(reading, findings),
+        progress=progress(reading, findings, limits=limits),
         decades=reading.ledger.decades,
         decades_per_layer=reading.profile,
         effective_depth=reading.depth,
@@ -155,6 +137,119 @@ def examine(
     )
 
 
+@leaves_no_trace
+def read(
+    model: nn.Module,
+    batch: Any = None,
+    *,
+    loss: Callable[..., Tensor] | None = None,
+    step: Callable[[nn.Module], Tensor] | None = None,
+    optimizer: Optimizer | None = None,
+    within: str | None = None,
+    autocast: torch.dtype | bool | None = None,
+    reach: int = 0,
+    steps: int = 0,
+    train_step: Callable[..., Any] | None = None,
+) -> Reading:
+    """What an exam measures, without what it concludes: the input of `diagnose`.
+
+    Takes the arguments of `examine` and leaves everything as it was, as `examine` does.
+
+    Returns:
+        The `Reading` of one step; with `steps`, its `course` holds the later ones.
+
+    Raises:
+        As `examine`.
+    """
+    return _taken(
+        model,
+        batch,
+        loss=loss,
+        step=step,
+        optimizer=optimizer,
+        within=within,
+        autocast=autocast,
+        reach=reach,
+        steps=steps,
+        train_step=train_step,
+        verb="read",
+    ).reading
+
+
+def _taken(
+    model: nn.Module,
+    batch: Any,
+    *,
+    loss: Callable[..., Tensor] | None,
+    step: Callable[[nn.Module], Tensor] | None,
+    optimizer: Optimizer | None,
+    within: str | None,
+    autocast: torch.dtype | bool | None,
+    reach: int,
+    steps: int,
+    train_step: Callable[..., Any] | None,
+    verb: str,
+    limits: Limits = LIMITS,
+) -> Taken:
+    """The measurement behind an exam: of one step, or of a course of them."""
+    if not isinstance(autocast, (torch.dtype, bool, type(None))):
+        raise TypeError(f"{verb}: autocast= must be a dtype, e.g. torch.bfloat16, or True; got {autocast!r}")
+    if not steps and train_step is None:
+        return take_reading(
+            model,
+            batch,
+            loss=loss,
+            step=step,
+            optimizer=optimizer,
+            within=within,
+            autocast=autocast,
+            reach=reach,
+            verb=verb,
+        )
+    if step is not None:
+        raise ValueError(f"{verb}: steps= trains by loss= and optimizer=, or by train_step=; leave out step=")
+    return take_course(
+        model,
+        batch,
+        loss=loss,
+        optimizer=optimizer,
+        train_step=train_step,
+        steps=steps,
+        within=within,
+        autocast=autocast,
+        reach=reach,
+        marks={
+            FADES: lambda reading: fades(reading, limits),
+            CHAIN_FADES: lambda reading: chain_fades(reading, limits),
+        },
+        verb=verb,
+    )
+
+
+def _tested(finding: Finding, taken: Taken, within: str | None, autocast: torch.dtype | bool | None) -> Finding:
+    """A finding with its cause tested, on the weights and the rows of the probe that shows it."""
+    reading = taken.reading
+    shown = taken.shown.get(CHAIN_FADES if finding.chain else FADES)
+    if reading.course is None:
+        model, call, around, control = taken.seen.subject.model, taken.seen.closure, None, finding.decades
+    elif shown is not None:
+        model, call, around, control = shown.model, shown.closure, shown.around, math.nan
+    else:
+        return finding
+    bench = Bench(
+        model=model,
+        closure=call,
+        within=within,
+        autocast=autocast,
+        chain=finding.chain,
+        trunk=frozenset(w.path for w in reading.ledger.weights if w.trunk),
+        activations=frozenset(layer.activation for layer in reading.layers if layer.activation),
+        control=control,
+        **({} if around is None else {"around": around}),
+    )
+    return confirm(finding, bench)
+
+
 def _foreseen(finding: Finding, reading: Reading, decades: float) -> Finding:
     """A finding about the whole way back with what theory expected there."""
     whole = finding.code in ("FO101", "FO102") and finding.decades == reading.ledger.decades
@@ -182,10 +277,10 @@ def _training(course: Course | None) -> Training | None:
 
 
 def _optimizer_words(optimizer: Any) -> str:
-    if optimizer is None:
-        return ""
-    if not isinstance(optimizer, Optimizer):
-        several = optimizer.values() if isinstance(optimizer, dict) else optimizer
-        return " + ".join(_optimizer_words(o) for o in several if isinstance(o, Optimizer))
+    """'Adam lr 0.001', several joined by +; of a wrapper, what it holds."""
+    return " + ".join(_one_word(o) for o in optimizers_in(optimizer)) if optimizer is not None else ""
+
+
+def _one_word(optimizer: Optimizer) -> str:
     rates = sorted({float(group["lr"]) for group in optimizer.param_groups if "lr" in group})
     return type(optimizer).__name__ + (f" lr {rates[0]:g}" if rates else "")
