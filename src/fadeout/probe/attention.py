@@ -9,8 +9,8 @@ from torch.autograd.graph import Node
 
 from fadeout.probe import kinds
 from fadeout.probe.graph import Graph
+from fadeout.probe.later import Answer, Later
 from fadeout.probe.names import Names
-from fadeout.probe.norms import norm, read
 from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher
 from fadeout.records import TokenProfile
@@ -18,15 +18,17 @@ from fadeout.records import TokenProfile
 LIVE = 1e-3  # of the row's gradient under even attention: the trials' rule, made scale-free
 ROWS = 1 << 10  # rows of one attention that are looked at
 HEADS = 256
+_ADDS = frozenset({"add", "__add__", "__radd__"})
 
 
 class Attention(Observer):
     """Watches the backward pass at every softmax over positions, and the streams' token means."""
 
     def __init__(self) -> None:
-        self._scalars: list[tuple[int, Tensor, Tensor, tuple[Tensor, ...]]] = []
-        self._spread: dict[Node, Tensor] = {}
-        self._spread_at: dict[int, Tensor] = {}
+        self._rows: list[tuple[int, Answer]] = []  # live, entropy, and live of each head
+        self._spread: dict[Node, tuple[Tensor, Tensor, int]] = {}
+        self._spread_at: dict[int, tuple[Answer, int]] = {}
+        self._later = Later()
         self._graph: Graph | None = None
         self._reads = True
 
@@ -34,11 +36,12 @@ class Attention(Observer):
         self._reads = False
 
     def forward(self, names: Names) -> None:
-        names.listeners.append(self)
+        self._later = names.later
+        names.listen(self, calls=_ADDS)
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: of an addition of sequences, how far tokens differ from their mean."""
-        if node is None or out.dim() != 3 or function not in ("add", "__add__", "__radd__") or len(args) < 2:
+        if node is None or out.dim() != 3 or len(args) < 2:
             return
         if out.shape[1] > 1 and out.is_floating_point() and out.layout == torch.strided and not out.is_nested:
             self._spread[node] = _collapse(out.detach())
@@ -49,7 +52,11 @@ class Attention(Observer):
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         self._graph = graph
         index = {node: i for i, node in enumerate(graph.nodes)}
-        self._spread_at = {index[node]: value for node, value in self._spread.items() if node in index}
+        self._spread_at = {
+            index[node]: (self._later.ask([size, mean]), count)
+            for node, (size, mean, count) in self._spread.items()
+            if node in index
+        }
         self._spread.clear()
         found: dict[int, Watcher] = {}
         for i, name in enumerate(graph.names if self._reads else ()):
@@ -72,48 +79,47 @@ class Attention(Observer):
         except (AttributeError, RuntimeError):  # another kernel's names, or saved under a checkpoint
             return
         if rows is not None:
-            self._scalars.append((i, *rows))
+            live, entropy, heads = rows
+            self._rows.append((i, self._later.ask([live, entropy, *heads])))
 
     def profiles(self) -> tuple[TokenProfile, ...]:
         """One row an attention, data side first."""
         graph = self._graph
-        if graph is None or not self._scalars:
+        if graph is None or not self._rows:
             return ()
         streams = sorted(i for i in self._spread_at if len(graph.edges[i]) == 2)
-        after: list[Tensor] = []
-        for i, *_ in self._scalars:  # the addition that follows it in the forward: next on the loss side
-            nearest = max((j for j in streams if j < i), default=None)
-            after.append(self._spread_at[nearest] if nearest is not None else torch.full((), math.nan))
-        cursor = iter(
-            read(
-                [
-                    s.double()
-                    for (_, live, entropy, heads), spread in zip(self._scalars, after, strict=True)
-                    for s in (live, entropy, spread, *heads)
-                ]
-            )
-        )
         found = []
-        for i, _, _, heads in self._scalars:
-            live, entropy, spread = next(cursor), next(cursor), next(cursor)
+        for i, answer in self._rows:
+            live, entropy, *heads = answer.values
+            nearest = max((j for j in streams if j < i), default=None)  # the addition that follows in the forward
             found.append(
                 TokenProfile(
                     path=graph.path[i],
                     positions=(),
                     reach=(),
                     distance_curve=(),
-                    rank_collapse=spread,
+                    rank_collapse=math.nan if nearest is None else _apart(*self._spread_at[nearest]),
                     live_rows=live,
                     entropy=entropy,
-                    live_heads=tuple(next(cursor) for _ in heads),
+                    live_heads=tuple(heads),
                 )
             )
         return tuple(reversed(found))
 
 
-def _collapse(x: Tensor) -> Tensor:
-    x = x[: max(1, (1 << 18) // max(1, x[0].numel()))].float()
-    return norm(x - x.mean(1, keepdim=True)) / norm(x)
+def _apart(answer: Answer, positions: int) -> float:
+    """Distance of tokens from their mean over their size: what of the squares the mean leaves."""
+    size, mean = answer.values
+    if not (size > 0 and math.isfinite(size)):
+        return math.nan
+    return math.sqrt(max(size * size - positions * mean * mean, 0.0)) / size
+
+
+def _collapse(x: Tensor) -> tuple[Tensor, Tensor, int]:
+    """(size of a stream, size of its mean over positions, positions), in float64, so that nothing cancels."""
+    x = x[: max(1, (1 << 18) // max(1, x[0].numel()))]
+    length = torch.linalg.vector_norm
+    return length(x, dtype=torch.float64), length(x.mean(1, dtype=torch.float64)), x.shape[1]
 
 
 def _softmax_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]] | None:

@@ -9,8 +9,8 @@ from torch.autograd.graph import Node
 
 from fadeout.probe import kinds
 from fadeout.probe.graph import Graph
+from fadeout.probe.later import Answer, Later
 from fadeout.probe.names import Names
-from fadeout.probe.norms import read
 from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher
 from fadeout.probe.units import unit_axis
@@ -23,12 +23,14 @@ class Dormancy(Observer):
     """Watches activations while the forward runs."""
 
     def __init__(self) -> None:
-        self._shares: list[tuple[Tensor, int]] = []
+        self._shares: list[tuple[Answer, int]] = []
         self._features: Tensor | None = None
+        self._later = Later()
 
     def forward(self, names: Names) -> None:
         self._shares, self._features = [], None
-        names.listeners.append(self)
+        self._later = names.later
+        names.listen(self, calls=None)
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         return {}
@@ -43,16 +45,16 @@ class Dormancy(Observer):
         h = out.detach()
         unit = unit_axis(node, h.dim())
         response = h.abs().float().mean([d for d in range(h.dim()) if d != unit])
-        self._shares.append(((response <= DORMANT * response.mean()).double().mean(), response.numel()))
+        share = (response <= DORMANT * response.mean()).double().mean()
+        self._shares.append((self._later.ask([share]), response.numel()))
         self._features = h[:ROWS].flatten(1)[:, :WIDTH] if len(h) > 1 else self._features
 
     def dormant(self) -> float:
         """Share of all units whose mean response is below DORMANT of their layer's."""
         if not self._shares:
             return math.nan
-        values = read([share for share, _ in self._shares])
         units = sum(n for _, n in self._shares)
-        return sum(v * n for v, (_, n) in zip(values, self._shares, strict=True)) / units
+        return sum(share.values[0] * n for share, n in self._shares) / units
 
     def rank(self) -> float:
         """Effective rank of the last activation, exp of the entropy of its singular values' shares."""

@@ -210,7 +210,6 @@ def _live(walk: Walk, raw: list[list[tuple[int, int, int]]]) -> set[int]:
 
 def _describe(walk: Walk, graph: Graph, keep: list[int], on: list[bool]) -> None:
     unknown: dict[tuple[str, str], int] = {}
-    turns = {node: n for n, node in enumerate(walk.names.of)}
     entered = {walk.position[node] for node, _ in walk.names.entered if node in walk.position}
     for n, i in enumerate(keep):
         path, owner, function, code, instruction = walk.origin(i)
@@ -219,7 +218,7 @@ def _describe(walk: Walk, graph: Graph, keep: list[int], on: list[bool]) -> None
         function = function.rstrip("/").strip("_")
         graph.owner.append(owner)
         graph.runner.append(path)
-        graph.turn.append(turns.get(walk.order[i], -1))
+        graph.turn.append(walk.turn(i))
         if i in walk.variable:
             graph.kind.append("other")
             graph.path.append(walk.data_leaf.get(i, ""))

@@ -3,17 +3,18 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from fadeout.probe.later import Later
 from fadeout.probe.names import readable_path
-from fadeout.probe.norms import norm
+from fadeout.probe.norms import lengths, read
 from fadeout.probe.observed import Observed
 from fadeout.probe.passes import Pass
-from fadeout.probe.precision import underflow
+from fadeout.probe.precision import ask_underflow, underflow
+from fadeout.probe.subject import own_parameters
 from fadeout.probe.units import Slope, Units
 from fadeout.probe.weights import Weights
-from fadeout.records import Layer, NotFinite
+from fadeout.records import Layer, NotFinite, Underflow
 
 FINE = NotFinite()
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
@@ -35,8 +36,7 @@ class Row:
 def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bool) -> list[Row]:
     """One row a module with weights, in the order in which they ran."""
     first, best = seen.first, seen.best
-    watched = seen.subject.watched
-    inside = {id(m) for m in watched.modules()}
+    prefix = seen.subject.prefix
     turn: dict[str, int] = {}
     for path, is_matrix, made in zip(first.graph.path, first.graph.matrix, first.graph.turn, strict=True):
         if is_matrix:
@@ -44,7 +44,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
     owners: dict[str, tuple[nn.Module, list[Tensor]]] = {}
     by_path = dict(seen.subject.modules)
     for path, module in seen.subject.modules:
-        if id(module) in inside and (own := _matrices(module)):
+        if _within(path, prefix) and (own := _matrices(module)):
             home = readable_path(path)
             holder = by_path.get(home, module)
             owners[home] = (holder, [*owners.get(home, (holder, []))[1], *own])
@@ -63,8 +63,8 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
         if first.graph.matrix[i]:
             uses.setdefault(first.graph.path[i], []).append(i)
     readers = _readers(first, units)
-    maxima = [float(m) for m, _ in units.samples.values()]
-    largest = max((m for m in maxima if math.isfinite(m)), default=0.0)
+    flushed = _underflows(owners, uses, units)
+    frozen = _frozen_sizes(owners, weights)
     rows: list[Row] = []
     for path in sorted(owners, key=lambda p: turn.get(p, ran.get(p, len(first.names.of) + 10**9))):
         module, matrices = owners[path]
@@ -75,7 +75,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
             and trained
             and path in ran
             and _ran_with_gradients(first, module)
-            and all(id(p) in weights.missing for p in module.parameters(recurse=False) if p.requires_grad)
+            and all(id(p) in weights.missing for p in own_parameters(module) if p.requires_grad)
         )
         idle = not nodes and path not in ran and isinstance(module, _LAYERS)
         dark = not nodes and trained and path in ran and not _ran_with_gradients(first, module)
@@ -83,10 +83,9 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
             continue  # a position table, a LayerScale: a parameter, but no layer
         reached = path in arrived
         outputs = [units.seen[i] for i in nodes if i in units.seen]
-        if not outputs and path in units.seen_by_path:
-            outputs = [units.seen_by_path[path]]
+        if not outputs and path in units.seen:
+            outputs = [units.seen[path]]
         slope = next((readers[i] for i in nodes if i in readers), None)
-        samples = [units.samples[i][1] for i in nodes if i in units.samples]
         rows.append(
             Row(
                 row=Layer(
@@ -98,7 +97,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
                     if trained
                     else math.nan,
                     activation_rms=_mean([o.rms for o in outputs]),
-                    weight_rms=_rms(matrices, weights),
+                    weight_rms=_rms(matrices, weights, frozen),
                     mean_slope=slope.mean if slope else math.nan,
                     dead=slope.dead if slope else math.nan,
                     saturated=slope.saturated if slope else math.nan,
@@ -106,7 +105,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
                     gated=slope.gated if slope else False,
                     between_samples=min((o.between for o in outputs), default=math.nan),
                     update_ratio=_ratio(matrices, weights, has_optimizer),
-                    underflow=underflow(torch.cat(samples) if samples else None, largest),
+                    underflow=flushed[path],
                     not_finite=weights.hunt.counts(path) if weights.hunt is not None else FINE,
                     trained=trained,
                     reached=reached,
@@ -124,27 +123,49 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
     return rows
 
 
+def _within(path: str, prefix: str) -> bool:
+    return not prefix or path == prefix or path.startswith(f"{prefix}.")
+
+
 def _ran_with_gradients(first: Pass, module: nn.Module) -> bool:
     found = first.names.ran.get(id(module))
     return found is not None and found[2]
 
 
 def _matrices(module: nn.Module) -> list[Tensor]:
-    return [p for p in module.parameters(recurse=False) if p.dim() >= 2]
+    return [p for p in own_parameters(module) if p.dim() >= 2]
 
 
 def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def _rms(matrices: list[Tensor], weights: Weights) -> float:
+def _underflows(
+    owners: dict[str, tuple[nn.Module, list[Tensor]]], uses: dict[str, list[int]], units: Units
+) -> dict[str, Underflow]:
+    """What narrower formats flush, by layer."""
+    answer = ask_underflow(units.samples, [uses.get(path, []) for path in owners], Later())
+    if answer is None:
+        return {path: underflow((0.0, 0.0, 0.0)) for path in owners}
+    values = answer.values
+    return {path: underflow(values[3 * n : 3 * n + 3]) for n, path in enumerate(owners)}
+
+
+def _frozen_sizes(owners: dict[str, tuple[nn.Module, list[Tensor]]], weights: Weights) -> dict[int, float]:
+    """Norms of the matrices that are not among the trained ones."""
+    left = {id(p): p for _, matrices in owners.values() for p in matrices if id(p) not in weights.size}
+    return dict(zip(left, read(lengths([p.detach() for p in left.values()])), strict=True))
+
+
+def _rms(matrices: list[Tensor], weights: Weights, frozen: dict[int, float]) -> float:
     known = [(weights.size.get(id(p)), p.numel()) for p in matrices]
     total = math.fsum(size * size for size, _ in known if size is not None)
     count = sum(n for size, n in known if size is not None)
     if count:
         return math.sqrt(total / count)
-    sizes = [float(norm(p.detach())) for p in matrices]  # frozen: not among the trained ones
-    return math.sqrt(math.fsum(s * s for s in sizes) / max(1, sum(p.numel() for p in matrices)))
+    return math.sqrt(
+        math.fsum(frozen.get(id(p), 0.0) ** 2 for p in matrices) / max(1, sum(p.numel() for p in matrices))
+    )
 
 
 def _ratio(matrices: list[Tensor], weights: Weights, has_optimizer: bool) -> float:

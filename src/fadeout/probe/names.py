@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache
 from threading import get_ident
 from types import CodeType, TracebackType
 from typing import Any, Protocol, Self
@@ -22,8 +23,9 @@ from fadeout.call.batch import argument_names, is_target, tensors
 from fadeout.probe.cuts import GOING, Cuts
 from fadeout.probe.guard import Guard, forget_keyword_hooks, keyword_hooks
 from fadeout.probe.interrupts import unbroken
+from fadeout.probe.later import Later
 from fadeout.probe.unregistered import attribute_of
-from fadeout.probe.writes import written
+from fadeout.probe.writes import may_write, takes_in_place, written
 
 _TORCH = torch.__file__.rsplit("/", 1)[0] + "/"
 _OURS = __file__.rsplit("/", 2)[0] + "/"
@@ -49,8 +51,11 @@ class Listener(Protocol):
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None: ...
 
 
+@lru_cache(maxsize=1 << 16)
 def readable_path(path: str) -> str:
     """A module path without what parametrizations and compiled wrappers put into it."""
+    if "parametrizations" not in path and "_orig_mod" not in path:
+        return path.strip(".")
     return re.sub(r"\.?(_orig_mod|parametrizations\.\w+(\.\d+)?)(?=\.|$)", "", path).strip(".")
 
 
@@ -65,7 +70,7 @@ def _calls_hooks(module: nn.Module) -> bool:
 
 
 def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
+    return any(m._parameters for m in module.modules())
 
 
 def _argument_names(module: nn.Module) -> list[str]:
@@ -78,7 +83,8 @@ class Names(TorchFunctionMode):
     Global module hooks keep the stack of modules (so modules outside the examined one are
     seen too, and nothing is left on any of them); a function mode names each new `grad_fn` by
     the module on top, the function called and the innermost frame that is neither torch's nor
-    ours.  Interior nodes of a composite function are found by walking back from its output.
+    ours.  Interior nodes of a composite function are in no record: the walk gives them the origin
+    of what reads them.
     """
 
     def __init__(
@@ -99,7 +105,9 @@ class Names(TorchFunctionMode):
         self.track_inputs = track_inputs
         self.double = double
         self.clone_inputs = clone_inputs
-        self.listeners: list[Listener] = []
+        self._told: list[tuple[Listener, frozenset[str] | None]] = []  # None: of every function
+        self._callers: dict[str, tuple[Callable[..., None], ...]] = {}
+        self._leavers: list[Callable[..., None]] = []
         self.enterers: list[Callable[[nn.Module], None]] = []
         self.of: dict[Node, _Origin] = {}
         self.inputs: list[tuple[str, Tensor]] = []
@@ -108,6 +116,7 @@ class Names(TorchFunctionMode):
         self.entering: list[Tensor] = []  # the tensors that entered the watched module
         self.ran: dict[int, tuple[nn.Module, str, bool, int]] = {}  # with gradients on; nodes made by then
         self.samples = 0
+        self.later = Later()  # numbers that observers ask for; read with the tape's
         self.let_go: tuple[CodeType | None, int] = (None, 0)  # code and instruction of the last detach
         self.cuts = Cuts()
         self.others: list[Tensor] = []  # results of parts of the model that were called by themselves
@@ -182,6 +191,19 @@ class Names(TorchFunctionMode):
             self._parameters = {id(p): readable_path(name) for name, p in self.model.named_parameters()}
         return self._parameters.get(id(parameter), "")
 
+    def listen(self, listener: "Listener", *, calls: frozenset[str] | None = frozenset(), leaves: bool = False) -> None:
+        """Tell a listener of results while the forward runs.
+
+        Args:
+            calls: Names of the functions whose results it wants; None for all.
+            leaves: Whether it wants what modules return.
+        """
+        if calls is None or calls:
+            self._told.append((listener, calls))
+            self._callers.clear()
+        if leaves:
+            self._leavers.append(listener.leave)
+
     @property
     def given(self) -> set[int]:
         """Ids of the leaves that entered the model."""
@@ -202,6 +224,7 @@ class Names(TorchFunctionMode):
         self.entering = []
         self.others = []
         self.cuts.release()
+        self._told, self._callers, self._leavers, self.enterers = [], {}, [], []
 
     # ---- modules
 
@@ -235,9 +258,8 @@ class Names(TorchFunctionMode):
             path = self._paths[id(module)]
         for enter in self.enterers:
             enter(module)
-        hooked = module is self.watched and self._root_hooked
-        tracks = self.track_inputs and self.watched is self.model and not transformed()
-        if not self.stack and not hooked and tracks:
+        outermost = not self.stack and not (module is self.watched and self._root_hooked)
+        if outermost and self.track_inputs and self.watched is self.model and not transformed():
             args = self._substitute(args, path)
             self.stack.append((module, path))
             return args
@@ -285,20 +307,20 @@ class Names(TorchFunctionMode):
         found = self.outputs if module is self.watched else None
         if not self.stack and found is None and id(module) in self._own and _has_parameters(module):
             found = self.others
-        for tensor in tensors(out):
+        for tensor in (out,) if isinstance(out, Tensor) else tensors(out):
             node = tensor.grad_fn
             if node is not None:
                 made = True
                 if node not in self.of:
-                    self._name(node, (path, type(module).__name__, "", None, 0))
+                    self.of[node] = (path, type(module).__name__, "", None, 0)
                 if found is not None:
                     found.append(tensor)
-        if transformed():
+        if (made and not self._leavers) or transformed():
             return
         if not made:
             self.cuts.module(tensors(args), path)
-        for listener in self.listeners:
-            listener.leave(module, path, args, out)
+        for leave in self._leavers:
+            leave(module, path, args, out)
 
     # ---- inputs
 
@@ -364,47 +386,58 @@ class Names(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", "")
-        if name == "register_hook":
-            self.hooked = True
-        inside = transformed()
-        for tensor in () if inside else written(name, args, kwargs):
-            self.guard.before_write(tensor)
-        if kwargs:
-            generator = kwargs.get("generator")
-            if generator is not None:
+        if (kwargs or may_write(name) or takes_in_place(name)) and not transformed():
+            for tensor in written(name, args, kwargs):
+                self.guard.before_write(tensor)
+            if kwargs and (generator := kwargs.get("generator")) is not None:
                 self.guard.before_draw(generator)
-            out = func(*args, **kwargs)
-        else:
-            out = func(*args)
+        out = func(*args, **kwargs) if kwargs else func(*args)
         if isinstance(out, Tensor):
-            node = out.grad_fn
-            if node is not None and node not in self.of:
-                self._name(node, self._origin(name))
-            if inside:
-                return out
-            if node is None and not out.requires_grad and args:
-                self.cuts.call(func, name, args, self)
-            if name in _LETS_GO:
-                self.let_go = self._origin(name)[3:]
-            if self.listeners and (node is not None or name in _LETS_GO):
-                path = self.stack[-1][1] if self.stack else ""
-                for listener in self.listeners:
-                    listener.call(name, args, out, node, path)
+            self._made_one(func, name, args, out)
         elif isinstance(out, (tuple, list)):
-            for item in out:
-                if isinstance(item, Tensor):
-                    if (node := item.grad_fn) is None:
-                        if not inside:
-                            self.cuts.call(func, name, args, self)
-                    elif node not in self.of:
-                        self._name(node, self._origin(name))
-        elif out is None and name == "__setitem__" and isinstance(args[0], Tensor):
-            node = args[0].grad_fn
-            if node is not None and node not in self.of:
-                self._name(node, self._origin(name))
-        elif name in GOING and not inside:
+            self._made_several(func, name, args, out)
+        elif out is None:
+            if name == "__setitem__" and isinstance(args[0], Tensor):
+                node = args[0].grad_fn
+                if node is not None and node not in self.of:
+                    self.of[node] = self._origin(name)
+            elif name == "register_hook":
+                self.hooked = True
+        elif name in GOING and not transformed():
             self.cuts.call(func, name, args, self)
+        elif name == "register_hook":
+            self.hooked = True
         return out
+
+    def _made_one(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], out: Tensor) -> None:
+        node = out.grad_fn
+        if node is not None:
+            if node not in self.of:
+                self.of[node] = self._origin(name, up=1)
+        elif not out.requires_grad and args and not transformed():
+            self.cuts.call(func, name, args, self)
+        told = self._callers.get(name)
+        if told is None:
+            told = self._callers[name] = tuple(
+                listener.call for listener, wanted in self._told if wanted is None or name in wanted
+            )
+        if name in _LETS_GO:
+            self.let_go = self._origin(name, up=1)[3:]
+        elif node is None:
+            return
+        if told and not transformed():
+            path = self.stack[-1][1] if self.stack else ""
+            for call in told:
+                call(name, args, out, node, path)
+
+    def _made_several(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], out: Any) -> None:
+        for item in out:
+            if isinstance(item, Tensor):
+                if (node := item.grad_fn) is None:
+                    if not transformed():
+                        self.cuts.call(func, name, args, self)
+                elif node not in self.of:
+                    self.of[node] = self._origin(name, up=1)
 
     def made(self, tensor: Tensor) -> bool:
         """Whether a leaf is one that stands for an input which the user does not ask a gradient of."""
@@ -416,7 +449,7 @@ class Names(TorchFunctionMode):
 
     def origin_of_call(self, name: str) -> _Origin:
         """Origin of the call that a function of another file is told about by the mode."""
-        return self._origin(name, up=2)
+        return self._origin(name, up=3)
 
     def _attribute(self, module: nn.Module) -> str:
         """Path of a module that an attribute of the model holds although it is not registered: "hids[0]"."""
@@ -446,18 +479,3 @@ class Names(TorchFunctionMode):
                 break
             frame = frame.f_back  # type: ignore[assignment]
         return path, owner, function, None, 0
-
-    def _name(self, node: Node, origin: _Origin) -> None:
-        of = self.of
-        inside: dict[Node, None] = {}
-        waiting = [node]
-        while waiting:
-            for below, _ in waiting.pop().next_functions:
-                if below is not None and below not in of and below not in inside:
-                    inside[below] = None
-                    waiting.append(below)
-        if inside:
-            inner = (origin[0], origin[1], origin[2] and f"{origin[2]}/", origin[3], origin[4])
-            for below in reversed(inside):  # as they were made: the dict's order is that of the forward
-                of[below] = inner
-        of[node] = origin

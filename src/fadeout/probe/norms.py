@@ -1,13 +1,18 @@
 """Norms: the Euclidean length of a gradient, cheap and exact enough for decades."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from fadeout.probe.later import brought
 
 ROW = 256
 FLAT = 1 << 14  # elements up to which one flat float32 sum of squares is exact to 1e-7 decades
+FLAT_ELSEWHERE = 1 << 20  # on a device that sums in a tree, and where a launch costs more than the sum
+HELD = 1 << 22  # elements of small gradients that wait to be measured together
+_PLAIN = (Tensor, nn.Parameter)
 _vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm
 
 
@@ -34,6 +39,8 @@ def norm(gradient: Tensor, *, exact: bool = False) -> Tensor:
         return (
             _vector_norm(gradient) if gradient.dtype is torch.float32 else _vector_norm(gradient, dtype=torch.float32)
         )
+    if gradient.device.type != "cpu":  # sums in a tree, whose error grows with the logarithm
+        return _vector_norm(gradient, dtype=torch.float32)
     copies = 1
     if not gradient.is_contiguous():
         gradient, copies = _packed(gradient)
@@ -92,13 +99,58 @@ def _values(gradient: Tensor) -> Tensor:
     return gradient.values() if gradient.layout in (torch.sparse_csr, torch.sparse_csc) else gradient.to_dense()
 
 
-def read(scalars: list[Tensor]) -> list[float]:
-    """Values of 0-dim tensors with one synchronisation a device and dtype."""
-    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    for i, scalar in enumerate(scalars):
-        groups.setdefault((scalar.device, scalar.dtype), []).append(i)
-    values = [0.0] * len(scalars)
-    for indices in groups.values():
-        for i, value in zip(indices, torch.stack([scalars[i] for i in indices]).tolist(), strict=True):
-            values[i] = value
-    return values
+class Lengths:
+    """Norms of many gradients, in the order they were added: small ones are held and measured together."""
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self._exact = exact
+        self._found: list[Tensor | None] = []
+        self._held: list[Tensor] = []
+        self._places: list[int] = []
+        self._room = HELD
+
+    def add(self, gradient: Tensor) -> None:
+        """One more."""
+        size = gradient.numel()
+        if size > (FLAT if gradient.device.type == "cpu" else FLAT_ELSEWHERE) or not _is_plain(gradient):
+            self._found.append(norm(gradient, exact=self._exact))
+            return
+        self._places.append(len(self._found))
+        self._found.append(None)
+        self._held.append(gradient)
+        self._room -= size
+        if self._room < 0:
+            self._measure()
+
+    def all(self) -> list[Tensor]:
+        """A 0-dim tensor for each."""
+        self._measure()
+        return self._found  # type: ignore[return-value]
+
+    def _measure(self) -> None:
+        groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        for n, gradient in enumerate(self._held):
+            groups.setdefault((gradient.device, gradient.dtype), []).append(n)
+        for (_, dtype), indices in groups.items():
+            wide = torch.float64 if self._exact or dtype is torch.float64 else torch.float32
+            lengths = torch._foreach_norm([self._held[n] for n in indices], 2.0, dtype=wide)
+            for n, length in zip(indices, lengths, strict=True):
+                self._found[self._places[n]] = length
+        self._held, self._places, self._room = [], [], HELD
+
+
+def _is_plain(gradient: Tensor) -> bool:
+    return gradient.layout is torch.strided and gradient.is_floating_point() and type(gradient) in _PLAIN
+
+
+def lengths(tensors: Sequence[Tensor], *, exact: bool = False) -> list[Tensor]:
+    """Norms of several tensors, a 0-dim tensor each."""
+    found = Lengths(exact=exact)
+    for tensor in tensors:
+        found.add(tensor)
+    return found.all()
+
+
+def read(scalars: Sequence[Tensor]) -> list[float]:
+    """Values of 0-dim tensors, with one synchronisation a device."""
+    return brought(scalars)

@@ -249,6 +249,7 @@ def _once(
                 exact=attempt.exact,
                 watch=watch,
                 by_backward=attempt.by_backward,
+                later=names.later,
             )
     except (Exception, SystemExit) as error:
         raise RefusalError("backward", error, model_error(verb, "backward", error, names)) from error
@@ -259,7 +260,7 @@ def _once(
         graph=graph,
         tape=tape,
         front=sweep(graph, tape),
-        loss=float(loss.detach()),
+        loss=tape.loss,
         parameters=subject.parameters,
         floor=(HALF_FLOOR if half else FLOAT32_FLOOR) - math.log10(attempt.scale),
         attempt=attempt,

@@ -1,6 +1,7 @@
 """Precision: which gradient values a narrower format would flush, and where non-finite values begin."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.autograd.graph import Node
 
 from fadeout.call.batch import tensors
 from fadeout.probe.graph import Graph
+from fadeout.probe.later import Answer, Later
 from fadeout.probe.lines import line_of
 from fadeout.probe.names import Names
 from fadeout.probe.passes import Observer
@@ -24,21 +26,33 @@ _HALF_STEP = {
 }
 
 
-def underflow(sample: Tensor | None, largest: float) -> Underflow:
-    """Share of non-zero gradient values flushed in each format under one scale for the whole pass.
+def ask_underflow(samples: dict[int, tuple[Tensor, Tensor]], groups: list[list[int]], later: Later) -> Answer | None:
+    """Ask what share of each group's non-zero gradient values a format flushes under one scale for the pass.
 
     Args:
-        sample: |gradient| values of one layer, shape (S,); None where none was seen.
-        largest: The largest |gradient| of the pass.
+        samples: By operation: the largest |gradient|, and a sample of |gradient|.
+        groups: Operations of each layer.
     """
-    if sample is None or not largest > 0 or not math.isfinite(largest):
+    used = [[samples[i][1].reshape(-1) for i in group if i in samples] for group in groups]
+    if not any(used):
+        return None
+    maxima = torch.stack([largest.double() for largest, _ in samples.values()])
+    top = torch.where(maxima.isfinite(), maxima, 0.0).amax()
+    counts = torch.tensor([sum(part.numel() for part in parts) for parts in used])
+    values = torch.cat([part.double() for parts in used for part in parts])
+    places = torch.repeat_interleave(torch.arange(len(used)), counts).to(values.device, non_blocking=True)
+    given = values > 0
+    flags = [given, *((values <= top * step) & given for step in _HALF_STEP.values())]
+    tally = torch.zeros(len(used), len(flags), dtype=torch.float64, device=values.device)
+    return later.ask([tally.index_add_(0, places, torch.stack(flags, 1).double())])
+
+
+def underflow(counts: Sequence[float]) -> Underflow:
+    """Shares from (values that are not zero, flushed in fp16, flushed in bf16)."""
+    given, *flushed = counts
+    if not given > 0:
         return Underflow(fp16=math.nan, bf16=math.nan)
-    values = sample.double()
-    values = values[values > 0]
-    if not values.numel():
-        return Underflow(fp16=math.nan, bf16=math.nan)
-    shares = [float((values <= largest * step).double().mean()) for step in _HALF_STEP.values()]
-    return Underflow(fp16=shares[0], bf16=shares[1])
+    return Underflow(fp16=flushed[0] / given, bf16=flushed[1] / given)
 
 
 def _is_mask(function: str, args: tuple[Any, ...], out: Tensor) -> bool:
@@ -70,7 +84,7 @@ class Hunt(Observer):
 
     def forward(self, names: Names) -> None:
         self._names = names
-        names.listeners.append(self)
+        names.listen(self, calls=None, leaves=True)
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: are its results finite where its inputs were?"""

@@ -29,14 +29,13 @@ from fadeout.probe.session import Session
 from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.probe.streams import Mixing
 from fadeout.probe.tokens import reach_map
-from fadeout.probe.units import Units
+from fadeout.probe.units import STAND_INS, Units
 from fadeout.probe.unregistered import attribute_of
 from fadeout.probe.updates import optimizers_in
 from fadeout.probe.weights import weights_of, zero_weights
 from fadeout.records import Ledger, Origin, Reading, Signal, TimeProfile, TokenProfile, Unaccounted
 
 How = Literal["whole", "start", "brief"]
-STAND_INS = frozenset({"dyt", "dynamictanh", "dynamicerf", "derf"})  # elementwise maps in place of norms
 LEAST_USES = 8  # of a weight in one pass from which they are steps in time
 
 
@@ -277,9 +276,7 @@ def _signal(seen: Observed, units: Units, batch: Any) -> Signal:
     pair = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (batch, None)
     return Signal(
         input=_rms_of(next((t for t in tensors(pair[0]) if t.is_floating_point()), None)),
-        output=math.nan
-        if units.output is None or not units.output[1]
-        else float(units.output[0]) / math.sqrt(units.output[1]),
+        output=units.output,
         target=_rms_of(pair[1]) if isinstance(pair[1], Tensor) else math.nan,
         output_op=kinds.base_name(graph.names[outputs[0]]) if outputs else "",
         loss_ops=tuple(dict.fromkeys(reversed(readers))),

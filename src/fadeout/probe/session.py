@@ -1,8 +1,7 @@
 """The session: one network held still while it is measured, as often as a question asks."""
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -59,7 +58,6 @@ class Session:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(_uncollected())
             stack.enter_context(undisturbed((m for _, m in self.subject.modules), verb=self.verb))
             self.guard = stack.enter_context(Guard(m for _, m in self.subject.modules))
             self.guard.protect(tensors(self._batch))
@@ -189,15 +187,3 @@ class Session:
                 if gradient is not None and id(parameter) not in best.graph.covered
             ),
         )
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection amid thousands of small new objects: it doubles the time of a measurement."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

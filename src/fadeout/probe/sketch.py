@@ -17,11 +17,12 @@ from torch.autograd.graph import Node
 from fadeout.probe import kinds
 from fadeout.probe.ends import Slot
 from fadeout.probe.graph import Graph
+from fadeout.probe.later import Later
 from fadeout.probe.names import Names
-from fadeout.probe.norms import norm, read
+from fadeout.probe.norms import lengths
+from fadeout.probe.outputs import output_of
 from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher
-from fadeout.probe.units import output_of
 from fadeout.records import Kind
 
 Phi = Callable[[Tensor], Tensor]
@@ -85,11 +86,22 @@ class Sketcher(Observer):
 
     def __init__(self) -> None:
         self.modules: dict[str, nn.Module] = {}
-        self.sketch: Sketch | None = None
+        self._sketch: Sketch | None = None
+        self._fill: Callable[[], None] | None = None
+        self._later = Later()
         self._calls: dict[Node, tuple[tuple[torch.Size, ...], torch.Size, dict[str, Any]]] = {}
 
+    @property
+    def sketch(self) -> Sketch | None:
+        """The sketch; the first look brings its numbers from the device."""
+        if self._fill is not None:
+            self._fill()
+            self._fill = None
+        return self._sketch
+
     def forward(self, names: Names) -> None:
-        names.listeners.append(self)
+        self._later = names.later
+        names.listen(self, calls=None)
         self.modules = dict(names.model.named_modules())
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
@@ -103,12 +115,12 @@ class Sketcher(Observer):
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         parts: list[Part] = []
-        scalars: list[Tensor] = []
+        tensors: list[Tensor] = []
         waiting: list[tuple[Part, str, float]] = []
 
         def later(part: Part, name: str, tensor: Tensor, count: float) -> None:
             waiting.append((part, name, count))
-            scalars.append(norm(tensor.detach()))
+            tensors.append(tensor.detach())
 
         for i, node in enumerate(graph.nodes):
             part = Part(base=kinds.base_name(graph.names[i]), kind=graph.kind[i], path=graph.path[i])
@@ -132,24 +144,27 @@ class Sketcher(Observer):
             if isinstance(module, nn.modules.dropout._DropoutNd) and module.training:
                 part.keep = 1.0 - float(module.p)
         ends: dict[Slot, tuple[float, float]] = {}
-        means: list[tuple[Slot, int]] = []
-        for slot in (*graph.ends, *graph.beginnings):
-            leaf = graph.leaves.get(slot[0])
-            if leaf is not None and not leaf.is_complex() and leaf.numel():
-                *numbers, count = output_of(leaf)
-                means.append((slot, count))
-                scalars += numbers
-        values = read([s.double() for s in scalars])
-        for (part, name, divisor), value in zip(waiting, values, strict=False):
-            setattr(part, name, value * value / max(1.0, divisor))
-        for n, (slot, count) in enumerate(means):
-            size, differs = values[len(waiting) + 2 * n : len(waiting) + 2 * n + 2]
-            ends[slot] = (size * size / max(1, count), differs)
-        for slot, (what, _) in graph.ends.items():
-            if what == "embedding":
-                ends[slot] = (parts[slot[0]].gain, 1.0)
+        entering = [
+            (slot, output_of(leaf))
+            for slot in (*graph.ends, *graph.beginnings)
+            if (leaf := graph.leaves.get(slot[0])) is not None and not leaf.is_complex() and leaf.numel()
+        ]
+        answer = self._later.ask(lengths(tensors))
+        answers = [(slot, output, self._later.ask(output.scalars)) for slot, output in entering]
+
+        def fill() -> None:
+            for (part, name, divisor), value in zip(waiting, answer.values, strict=True):
+                setattr(part, name, value * value / max(1.0, divisor))
+            for slot, output, numbers in answers:
+                seen = output.seen(numbers.values)
+                ends[slot] = (seen.rms**2, seen.between)
+            for slot, (what, _) in graph.ends.items():
+                if what == "embedding":
+                    ends[slot] = (parts[slot[0]].gain, 1.0)
+
+        self._fill = fill
         self._calls.clear()
-        self.sketch = Sketch(
+        self._sketch = Sketch(
             parts=parts,
             edges=graph.edges,
             matrix=graph.matrix,

@@ -36,7 +36,7 @@ class Mixing(Observer):
 
     def forward(self, names: Names) -> None:
         self._product, self._streams, self._path, self._layers = None, None, "", 0
-        names.listeners.append(self)
+        names.listen(self, calls=_PRODUCTS)
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         return {}

@@ -27,14 +27,35 @@ class Subject:
     @classmethod
     def of(cls, model: nn.Module, watched: nn.Module, prefix: str, notes: list[str]) -> "Subject":
         """List modules and trained parameters once; the lists of large models are slow to make."""
+        modules = list(model.named_modules())
         return cls(
             model=model,
             watched=watched,
             prefix=prefix,
             notes=notes,
-            modules=list(model.named_modules()),
-            parameters=[(n, p) for n, p in watched.named_parameters(prefix=prefix) if p.requires_grad],
+            modules=modules,
+            parameters=_trained(modules, prefix),
         )
+
+
+def own_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters of a module itself, not of its children."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return list(module.parameters(recurse=False))
+    return [p for p in module._parameters.values() if p is not None]
+
+
+def _trained(modules: list[tuple[str, nn.Module]], prefix: str) -> list[tuple[str, nn.Parameter]]:
+    """Parameters that require a gradient, each once, under its first name below a prefix."""
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    for path, module in modules:
+        if prefix and path != prefix and not path.startswith(f"{prefix}."):
+            continue
+        own = module.named_parameters(recurse=False) if isinstance(module, torch.jit.ScriptModule) else ()
+        for name, p in own or module._parameters.items():
+            if p is not None and p.requires_grad and id(p) not in found:
+                found[id(p)] = (f"{path}.{name}" if path else name, p)
+    return list(found.values())
 
 
 def subject(
@@ -60,8 +81,7 @@ def subject(
             "pass the network itself, not a class or its output"
         )
     model, notes = unwrapped(model)
-    lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
-    if lazy:
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         model = copy.deepcopy(model)
         _initialise(model, batch, loss=loss, step=step, verb=verb)
         notes.append("lazy modules: examined a copy, so that the original stays uninitialised")

@@ -11,7 +11,8 @@ from torch.autograd.graph import GradientEdge
 
 from fadeout.probe.ends import Slot
 from fadeout.probe.graph import Graph
-from fadeout.probe.norms import inner, norm, read
+from fadeout.probe.later import Later
+from fadeout.probe.norms import Lengths, inner, norm
 
 Watcher = Callable[[int, Any], None]
 
@@ -32,6 +33,7 @@ class Tape:
         scale: What the backward was seeded with.
         by_backward: `.backward` was used.
         half: Some gradient was float16.
+        loss: Value of the scalar.
     """
 
     order: list[int] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Tape:
     scale: float = 1.0
     by_backward: bool = False
     half: bool = False
+    loss: float = math.nan
 
 
 class _Join:
@@ -67,6 +70,7 @@ def record(
     exact: bool = False,
     watch: dict[int, Watcher] | None = None,
     by_backward: bool = False,
+    later: Later | None = None,
 ) -> Tape:
     """Run the backward pass and write it down.
 
@@ -79,16 +83,15 @@ def record(
         watch: Called with (node, the gradients that arrive there) before the node runs.
         by_backward: Use `.backward`, which some custom functions need; gradients are then
             accumulated into `.grad` and the caller puts those back.
+        later: Where others' numbers wait to be read together with the tape's.
     """
+    later = later or Later()
     tape = Tape(scale=scale, by_backward=by_backward)
     order = tape.order
-    measure: Callable[[Tensor], Tensor] = (lambda g: norm(g, exact=True)) if exact else norm
-    arrived_keys: list[Slot] = []
-    arrived: list[Tensor] = []
-    sent_keys: list[Slot] = []
-    sent: list[Tensor] = []
-    sum_keys: list[tuple[Slot, int, int]] = []
-    sums: list[Tensor] = []
+    lengths = Lengths(exact=exact)
+    measure = lengths.add
+    keys: list[tuple[str, Any]] = []  # what each length is of
+    note = keys.append
     share_keys: list[tuple[Slot, int, int]] = []
     products: list[Tensor] = []
     captured: dict[Slot, Tensor] = {}
@@ -120,8 +123,8 @@ def record(
                 if gradient is not None:
                     if gradient.dtype is torch.float16:
                         tape.half = True
-                    arrived_keys.append((i, k))
-                    arrived.append(measure(gradient))
+                    note(("arrived", (i, k)))
+                    measure(gradient)
                     if matrix:
                         tape.sizes[i] = tape.sizes.get(i, 0) + gradient.numel()
             for k in meets:
@@ -144,25 +147,21 @@ def record(
                     join.left -= 1
                 if gradient is None:
                     continue
-                length = measure(gradient)
-                sent_keys.append((i, e))
-                sent.append(length)
+                note(("sent", (i, e)))
+                measure(gradient)
                 if join is None:
                     continue
                 if join.total is None:
                     join.total = gradient
-                    partial: Tensor | None = length
+                    tape.sums.setdefault(slot, []).append((i, e, SENT))
                 elif join.left or slot[0] in graph.leaves:  # a leaf shows its sum to no hook
                     join.total = join.total + gradient
-                    partial = measure(join.total)
+                    tape.sums.setdefault(slot, []).append((i, e, PARTIAL))
+                    note(("sum", (slot, len(tape.sums[slot]) - 1)))
+                    measure(join.total)
                 else:
-                    partial = None  # everything is there: the arrival norm itself
+                    tape.sums.setdefault(slot, []).append((i, e, WHOLE))
                 join.held.append((i, e, gradient))
-                if partial is not None:
-                    sum_keys.append((slot, i, e))
-                    sums.append(partial)
-                else:
-                    tape.sums.setdefault(slot, []).append((i, e, -1.0))
 
         return hook
 
@@ -209,20 +208,23 @@ def record(
         if gradient is not None and leaf in joins:
             meet(leaf, gradient)
     given = [(where, g) for where, g in zip(leaves + inner_ends, found, strict=True) if g is not None]
-    cursor = iter(read(arrived + sent + sums + [norm(g, exact=True) for _, g in given] + products))
-    for key in arrived_keys:
-        tape.arrived[key] = next(cursor)
-    for key in sent_keys:
-        tape.sent[key] = next(cursor)
-    partials: dict[Slot, list[tuple[int, int, float]]] = {}
-    for where, n, e in sum_keys:
-        partials.setdefault(where, []).append((n, e, next(cursor)))
+    ends_read = [norm(g, exact=True) for _, g in given]
+    answer = later.ask([*lengths.all(), *ends_read, *products, loss.detach()])
+    cursor = iter(answer.values)
+    partial: dict[tuple[Slot, int], float] = {}
+    for what, key in keys:
+        length = next(cursor)
+        if what == "arrived":
+            tape.arrived[key] = length
+        elif what == "sent":
+            tape.sent[key] = length
+        else:
+            partial[key] = length
     tape.returned = {where: next(cursor) for where, _ in given}
     for where, length in tape.returned.items():  # leaves and ends that nothing beyond needed
         tape.arrived.setdefault(where, length)
-    for where, last in tape.sums.items():
-        partials.setdefault(where, []).extend((n, e, tape.arrived.get(where, 0.0)) for n, e, _ in last)
-    tape.sums = partials
+    for where, events in tape.sums.items():
+        tape.sums[where] = [(n, e, _sum(tape, partial, where, m, n, e, how)) for m, (n, e, how) in enumerate(events)]
     for where, n, e in share_keys:
         product, length = next(cursor), tape.arrived[where]
         share = product / length**2 if length > 0 else float("nan")
@@ -230,7 +232,18 @@ def record(
         (last_key, rest), *_ = shares.items()
         shares[(n, e)] = share
         shares[last_key] = rest - share
+    tape.loss = next(cursor)
     return tape
+
+
+SENT, PARTIAL, WHOLE = -1.0, -2.0, -3.0  # how a running sum is known: the first part, measured, all that arrives
+
+
+def _sum(tape: Tape, partial: dict[tuple[Slot, int], float], slot: Slot, m: int, n: int, e: int, how: float) -> float:
+    """Norm of what had arrived at a join after one more part."""
+    if how == SENT:
+        return tape.sent[(n, e)]
+    return partial[(slot, m)] if how == PARTIAL else tape.arrived.get(slot, 0.0)
 
 
 def arrivals(tape: Tape) -> dict[int, float]:

@@ -42,7 +42,7 @@ def reach_map(about: Subject, call: Closure, guard: Guard, *, positions: int, ve
     """
     shapes = _Shapes()
     names = Names(about.model, guard, watched=about.watched, modules=about.modules)
-    names.listeners.append(shapes)
+    names.listen(shapes, calls=frozenset({"embedding", "embedding_bag"}))
     with torch.inference_mode(False), torch.enable_grad(), names:
         call.run(about.model)
     outputs = [t for t in names.outputs if t.dim() == 3 and t.is_floating_point() and t.grad_fn is not None]

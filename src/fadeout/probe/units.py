@@ -1,6 +1,8 @@
 """Units: what the forward pass says of each layer - its output, and the slope of what reads it."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,8 +13,10 @@ from torch.overrides import TorchFunctionMode
 from fadeout.call.batch import tensors
 from fadeout.probe import kinds
 from fadeout.probe.graph import Graph
+from fadeout.probe.later import Answer, Later
 from fadeout.probe.names import Names
-from fadeout.probe.norms import norm, read
+from fadeout.probe.norms import norm
+from fadeout.probe.outputs import Output, Seen, output_of
 from fadeout.probe.passes import Observer
 from fadeout.probe.tape import Watcher
 
@@ -28,6 +32,7 @@ _APPLIES = frozenset(
 _ADDS = frozenset({"add", "__add__", "__radd__"})  # not in place: the stream would be overwritten already
 _RECTIFIERS = frozenset({"Relu", "Relu6", "Threshold", "Hardtanh", "Clamp", "ClampMin", "Hardswish", "Hardsigmoid"})
 _BOUNDED = frozenset({"Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Erf", "Clamp", "LogSigmoid"})
+STAND_INS = frozenset({"dyt", "dynamictanh", "dynamicerf", "derf"})  # elementwise maps in place of norms
 _UNPACK = frozenset({"to", "detach", "copy_", "empty_like", "empty", "pin_memory", "cuda", "cpu"})
 
 
@@ -36,88 +41,127 @@ class Slope:
     """Slope of one activation over everything it saw: shares, 0 to 1; nan where unknown."""
 
     name: str
-    mean: float
-    dead: float
-    saturated: float
     gated: bool
     path: str
     units: int
-    live: float
     owner: str
-
-
-@dataclass(slots=True)
-class Seen:
-    """Output z of one weight operation: rms, and share of energy that differs between samples."""
-
-    rms: float
-    between: float
+    rows: int
+    asked: tuple[str, ...]  # which of the following were measured
+    mean: float = math.nan
+    dead: float = math.nan
+    saturated: float = math.nan
+    live: float = math.nan
 
 
 class Units(Observer):
     """Watches one pass: outputs of weights, slopes of activations, samples of gradients."""
 
     def __init__(self) -> None:
-        self.rms: dict[Node, tuple[Tensor, Tensor, int]] = {}
-        self.by_module: dict[str, tuple[Tensor, Tensor, int]] = {}
-        self.shapes: dict[Node, tuple[torch.Size, torch.dtype, torch.device]] = {}
-        self.cosines: dict[Node, tuple[Tensor, Tensor]] = {}
-        self.seen: dict[int, Seen] = {}
-        self.seen_by_path: dict[str, Seen] = {}
-        self.slopes: dict[int, Slope] = {}
-        self.samples: dict[int, tuple[Tensor, Tensor]] = {}
-        self.influences: dict[int, tuple[Tensor, Tensor]] = {}
         self.checkpointed = False
-        self.batch = 0
-        self.output: tuple[Tensor, int] | None = None
+        self.samples: dict[int, tuple[Tensor, Tensor]] = {}  # largest |g|, and some of the values
+        self._results: dict[Node, Output] = {}
+        self._by_module: dict[str, Output] = {}
+        self._sums: dict[Node, tuple[Tensor, Tensor, Tensor]] = {}
+        self._outputs: list[tuple[int | str, Output, Answer]] = []
+        self._slopes: list[tuple[int, Slope, Answer]] = []
+        self._cosines: tuple[list[int], Answer] | None = None
+        self._output: tuple[Answer, int] | None = None
+        self._later = Later()
+        self._batch = 0
         self._root: nn.Module | None = None
+
+    # ---- what was seen; the first look brings the numbers from the device
+
+    @cached_property
+    def seen(self) -> dict[int | str, Seen]:
+        """Outputs by operation, or by module where the weights acted unseen."""
+        return {key: output.seen(answer.values) for key, output, answer in self._outputs}
+
+    @cached_property
+    def slopes(self) -> dict[int, Slope]:
+        """Slopes by the operation of the activation."""
+        found = {}
+        for i, slope, answer in self._slopes:
+            known = dict(zip(slope.asked, answer.values, strict=True))
+            found[i] = replace(
+                slope,
+                mean=known["mean"],
+                dead=known.get("dead", math.nan),
+                saturated=known.get("saturated", math.nan),
+                live=known.get("live", math.nan),
+            )
+        return found
+
+    @cached_property
+    def influences(self) -> dict[int, tuple[float, float]]:
+        """Per addition: mean cosine of its left and of its right input with the sum."""
+        if self._cosines is None:
+            return {}
+        nodes, answer = self._cosines
+        left, right = answer.values[: len(nodes)], answer.values[len(nodes) :]
+        return {i: (a, b) for i, a, b in zip(nodes, left, right, strict=True)}
+
+    @property
+    def output(self) -> float:
+        """rms of what the watched module returned; nan where it was not seen."""
+        if self._output is None or not self._output[1]:
+            return math.nan
+        answer, size = self._output
+        return answer.values[0] / math.sqrt(size)
+
+    def influence(self, i: int, stream: int) -> float:
+        """1 - mean cosine between the stream and its sum with the branch; nan if not seen."""
+        pair = self.influences.get(i)
+        return math.nan if pair is None else 1.0 - pair[stream]
 
     # ---- while the forward runs
 
     def forward(self, names: Names) -> None:
-        names.listeners.append(self)
-        self.batch = names.samples
+        names.listen(self, calls=_APPLIES | _ADDS, leaves=True)
+        self._batch = names.samples
         self._root = names.watched
+        self._later = names.later
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: keep numbers of its result, never the result."""
         if node is None or out.layout != torch.strided or out.is_nested:
             return
         if function in _APPLIES:
-            self.rms[node] = output_of(out, samples=self.batch)
-        elif function in _ADDS and len(args) >= 2 and out.dim() >= 2:
+            self._results[node] = output_of(out, samples=self._batch)
+        elif len(args) >= 2 and out.dim() >= 2:
             left, right = args[0], args[1]
             if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape == out.shape:
-                self.cosines[node] = (_cosine(left, out), _cosine(right, out))
-        elif kinds.is_elementwise_slope(node.name()):
-            self.shapes[node] = (out.shape, out.dtype, out.device)
+                self._sums[node] = _products(left, out)
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """One module returned: its first output stands for layers whose weights act unseen."""
         if module is self._root:
             first = next((t for t in tensors(out) if t.is_floating_point() and t.layout == torch.strided), None)
             if first is not None and not first.is_nested:
-                self.output = (norm(first.detach()), first.numel())
-        if path in self.by_module or isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding)):
+                self._output = self._later.ask([norm(first.detach())]), first.numel()
+        if path in self._by_module or isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding)):
             return
         if any(p is not None and p.dim() >= 2 for p in module._parameters.values()):
             first = next((t for t in tensors(out) if t.is_floating_point()), None)
             if first is not None:
-                self.by_module[path] = output_of(first, samples=self.batch)
+                self._by_module[path] = output_of(first, samples=self._batch)
 
     # ---- between forward and backward
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         index = {node: i for i, node in enumerate(graph.nodes)}
-        self._read_outputs(graph, index)
-        for node, pair in self.cosines.items():
-            if (i := index.get(node)) is not None:
-                self.influences[i] = pair
-        self._read_slopes(graph)
+        for node, output in self._results.items():
+            i = _matrix_behind(node, index, graph)
+            if i is not None:
+                self._outputs.append((i, output, self._later.ask(output.scalars)))
+        for path, output in self._by_module.items():
+            self._outputs.append((path, output, self._later.ask(output.scalars)))
+        self._ask_cosines({i: parts for node, parts in self._sums.items() if (i := index.get(node)) is not None})
+        self._ask_slopes(graph)
         self._root = None
-        self.rms.clear()
-        self.shapes.clear()
-        self.cosines.clear()
+        self._results.clear()
+        self._by_module.clear()
+        self._sums.clear()
         return {i: self._sample for i in range(len(graph.nodes)) if graph.matrix[i]}
 
     def _sample(self, i: int, gradients: Any) -> None:
@@ -130,39 +174,31 @@ class Units(Observer):
                     continue
                 every = -(-flat.numel() // SAMPLE)
                 low, high = torch.aminmax(flat)
-                self.samples[i] = (torch.maximum(-low, high), flat[::every].abs())
+                self.samples[i] = (torch.maximum(-low, high), (flat[::every] if every > 1 else flat).abs())
 
-    def _read_outputs(self, graph: Graph, index: dict[Node, int]) -> None:
-        keys: list[int | str] = []
-        scalars: list[Tensor] = []
-        sizes: list[int] = []
-        for node, (energy, between, size) in self.rms.items():
-            i = _matrix_behind(node, index, graph)
-            if i is not None:
-                keys.append(i)
-                scalars += [energy, between]
-                sizes.append(size)
-        for path, (energy, between, size) in self.by_module.items():
-            keys.append(path)
-            scalars += [energy, between]
-            sizes.append(size)
-        values = read(scalars)
-        for n, (key, size) in enumerate(zip(keys, sizes, strict=True)):
-            seen = Seen(rms=values[2 * n] / size**0.5 if size else float("nan"), between=values[2 * n + 1])
-            if isinstance(key, int):
-                self.seen[key] = seen
-            else:
-                self.seen_by_path[key] = seen
+    def _ask_cosines(self, sums: dict[int, tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Mean cosines of all additions at once, from the inner products of their rows."""
+        if not sums:
+            return
+        counts = torch.tensor([ll.numel() for ll, _, _ in sums.values()])
+        ll, lo, oo = (torch.cat([part[n] for part in sums.values()]).double() for n in range(3))
+        rr, ro = oo - 2 * lo + ll, oo - lo
+        device = ll.device
+        places = torch.repeat_interleave(torch.arange(len(sums)), counts).to(device, non_blocking=True)
+        found = []
+        for own, product in ((ll, lo), (rr, ro)):
+            cosine = product / (own * oo).sqrt().clamp_min(1e-300)
+            found.append(torch.zeros(len(sums), dtype=torch.float64, device=device).index_add_(0, places, cosine))
+        means = torch.stack(found) / counts.to(device, non_blocking=True)
+        self._cosines = list(sums), self._later.ask([means])
 
-    def _read_slopes(self, graph: Graph) -> None:
+    def _ask_slopes(self, graph: Graph) -> None:
         consumers: dict[int, list[int]] = {}
         for i, edges in enumerate(graph.edges):
             for _, j, _ in edges:
                 consumers.setdefault(j, []).append(i)
-        found: list[int] = []
-        scalars: list[Tensor] = []
         rows: list[int] = []
-        widths: list[int] = []
+        found: list[tuple[int, Slope, list[Tensor]]] = []
         for i, node in enumerate(graph.nodes):
             if i in graph.leaves or graph.loss_side[i] or not kinds.is_elementwise_slope(graph.names[i]):
                 continue
@@ -171,48 +207,45 @@ class Units(Observer):
                 break
             if slope is None:
                 continue
+            base = kinds.base_name(graph.names[i])
             magnitude = slope.abs()
+            axis = unit_axis(node, magnitude.dim())
             supremum = kinds.slope_supremum(graph.names[i])
-            units, count = _units(magnitude, unit_axis(node, magnitude.dim()))
+            width, count = _units(magnitude, axis)
+            units = _by_unit(magnitude, axis) if supremum is None or base in _RECTIFIERS else None
             flat = magnitude.reshape(-1)
             part = flat[:: -(-flat.numel() // WIDE)].float()
-            top = units.max().float() if supremum is None else torch.full((), supremum, device=flat.device)
-            found.append(i)
-            rows.append(count)
-            widths.append(units.numel())
-            scalars += [
-                part.mean() / top,
-                (units == 0).float().mean(),
-                (part < SATURATED * top).float().mean(),
-                (part > LIVE * top).float().mean(),
-            ]
-        values = read(scalars)
-        for n, i in enumerate(found):
-            mean, dead, saturated, live = values[4 * n : 4 * n + 4]
-            base = kinds.base_name(graph.names[i])
-            self.slopes[i] = Slope(
-                name=graph.op[i],
-                mean=mean,
-                dead=dead if base in _RECTIFIERS and rows[n] >= min(ROWS, max(rows)) else float("nan"),
-                saturated=saturated if base in _BOUNDED else float("nan"),
-                gated=any(
-                    kinds.base_name(graph.names[c]) == "Mul" and len(graph.edges[c]) > 1 for c in consumers.get(i, ())
-                ),
-                path=graph.path[i],
-                units=widths[n],
-                live=live,
-                owner=graph.owner[i],
+            top: Tensor | float = supremum if supremum is not None else units.max().float()  # type: ignore[union-attr]
+            asked = {"mean": part.mean() / top}
+            if base in _RECTIFIERS and units is not None:
+                asked["dead"] = (units == 0).float().mean()
+                rows.append(count)
+            if base in _BOUNDED:
+                asked["saturated"] = (part < SATURATED * top).float().mean()
+            if graph.owner[i].lower() in STAND_INS:
+                asked["live"] = (part > LIVE * top).float().mean()
+            gated = any(
+                kinds.base_name(graph.names[c]) == "Mul" and len(graph.edges[c]) > 1 for c in consumers.get(i, ())
             )
+            blank = Slope(
+                name=graph.op[i], gated=gated, path=graph.path[i], units=width, owner=graph.owner[i],
+                rows=count, asked=tuple(asked),
+            )  # fmt: skip
+            found.append((i, blank, list(asked.values())))
+        enough = min(ROWS, max(rows, default=0))
+        for i, blank, scalars in found:
+            if "dead" in blank.asked and blank.rows < enough:  # so few rows say nothing of a dead unit
+                kept = [n for n, name in enumerate(blank.asked) if name != "dead"]
+                blank = replace(blank, asked=tuple(blank.asked[n] for n in kept))
+                scalars = [scalars[n] for n in kept]
+            self._slopes.append((i, blank, self._later.ask(scalars)))
 
     def _slope(self, node: Node) -> Tensor | None:
         """phi' at every element, by calling the activation's own node with ones."""
         watcher = _Recomputing()
         try:
-            known = self.shapes.get(node)
-            if known is None:  # inside a composite function: the node knows the shape itself
-                metadata = node._input_metadata
-                known = (metadata[0].shape, metadata[0].dtype, metadata[0].device)
-            shape, dtype, device = known
+            metadata = node._input_metadata[0]
+            shape, dtype, device = torch.Size(metadata.shape), metadata.dtype, metadata.device
             if not dtype.is_floating_point:
                 return None
             ones = torch.ones((), dtype=dtype, device=device).expand(shape)
@@ -230,11 +263,6 @@ class Units(Observer):
         first = result[0] if isinstance(result, (tuple, list)) else result
         return first if isinstance(first, Tensor) and first.shape == shape and first.numel() else None
 
-    def influence(self, i: int, stream: int) -> float:
-        """1 - mean cosine between the stream and its sum with the branch; nan if not seen."""
-        pair = self.influences.get(i)
-        return float("nan") if pair is None else 1.0 - float(pair[stream])
-
 
 class _Recomputing(TorchFunctionMode):
     """Counts calls made while saved tensors are unpacked: a checkpoint that runs again."""
@@ -250,42 +278,15 @@ class _Recomputing(TorchFunctionMode):
 
 
 @torch.no_grad()
-def output_of(out: Tensor, *, samples: int = 0) -> tuple[Tensor, Tensor, int]:
-    """(norm of z, share of its energy between samples, elements).
-
-    Samples run along dimension 0, or along 1 where only that one has their number (T, N, D).
-    """
-    z = out.detach()
-    if z.layout != torch.strided or z.is_nested:
-        nothing = torch.zeros((), dtype=torch.float64)
-        return nothing, torch.full_like(nothing, float("nan")), 0
-    if z.is_complex():
-        z = torch.view_as_real(z.resolve_conj())
-    size = z.numel()
-    length = norm(z)
-    if samples and z.dim() >= 3 and z.shape[0] != samples == z.shape[1]:
-        z = z.transpose(0, 1)
-    if z.dim() < 2 or z.shape[0] < 2 or not size:
-        return length, torch.full((), float("nan"), device=z.device), size
-    rows = z.reshape(z.shape[0], -1)
-    every = -(-size // (4 * WIDE))
-    if every > 1:
-        rows = rows[:, ::every]
-    if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    mean = rows.mean(0)
-    between = norm(rows - mean).double().square()  # two passes: no cancellation where samples are alike
-    within = mean.square().sum(dtype=torch.float64) * rows.shape[0]
-    return length, between / (between + within), size
-
-
-@torch.no_grad()
-def _cosine(stream: Tensor, out: Tensor) -> Tensor:
+def _products(left: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """<l, l>, <l, o> and <o, o> of each row of an addition l + r = o, of the first rows of a large one."""
     dim = 1 if out.dim() == 4 else -1
-    if not out.numel():
-        return torch.full((), float("nan"), device=out.device)
-    rows = max(1, WIDE * out.shape[0] // out.numel())
-    return torch.cosine_similarity(stream[:rows].detach().float(), out[:rows].detach().float(), dim=dim).mean()
+    count = max(1, WIDE * out.shape[0] // max(1, out.numel()))
+    a, o = left[:count].detach(), out[:count].detach()
+    if a.dtype not in (torch.float32, torch.float64):
+        a, o = a.float(), o.float()
+    dot = torch.linalg.vecdot
+    return dot(a, a, dim=dim).reshape(-1), dot(a, o, dim=dim).reshape(-1), dot(o, o, dim=dim).reshape(-1)
 
 
 def unit_axis(node: Node | None, dims: int) -> int:
@@ -302,12 +303,19 @@ def unit_axis(node: Node | None, dims: int) -> int:
     return 1 if dims >= 4 else dims - 1
 
 
-def _units(magnitude: Tensor, unit: int) -> tuple[Tensor, int]:
-    """Largest |slope| of each unit over all rows, and how many rows there are."""
+def _units(magnitude: Tensor, unit: int) -> tuple[int, int]:
+    """How many units there are, and how many rows."""
     if magnitude.dim() < 2:
-        return magnitude, 1
-    rest = [d for d in range(magnitude.dim()) if d != unit]
-    return magnitude.amax(dim=rest), magnitude.numel() // magnitude.shape[unit]
+        return magnitude.numel(), 1
+    width = magnitude.shape[unit]
+    return width, magnitude.numel() // width
+
+
+def _by_unit(magnitude: Tensor, unit: int) -> Tensor:
+    """Largest |slope| of each unit over all rows."""
+    if magnitude.dim() < 2:
+        return magnitude
+    return magnitude.amax(dim=[d for d in range(magnitude.dim()) if d != unit])
 
 
 def _matrix_behind(node: Node, index: dict[Node, int], graph: Graph) -> int | None:

@@ -97,6 +97,7 @@ class Walk:
         self.unaccounted: list[Unaccounted] = []
         self.cut: set[tuple[int, int]] = set()
         self.within = False
+        self._named()
         self.loss_side = self._loss_side()
 
     @cached_property
@@ -145,7 +146,35 @@ class Walk:
         return [not within for within in inside] if outputs else inside
 
     def origin(self, i: int) -> tuple[str, str, str, Any, int]:
-        return self.names.of.get(self.order[i], ("", "", "", None, 0))
+        """Where a node was made: path, owner class, function ("f/" for an inner node of f), code, instruction."""
+        return self._origins[i]
+
+    def turn(self, i: int) -> int:
+        """When it was made in the forward, as a running number; -1 where that was not seen."""
+        return self._turns[i]
+
+    def _named(self) -> None:
+        """Origins and turns; a node that no call returned was made inside the call whose result reads it."""
+        of = self.names.of
+        turns = {node: n for n, node in enumerate(of)}
+        nowhere = ("", "", "", None, 0)
+        origins: list[Any] = [None] * len(self.order)
+        found = [-1] * len(self.order)
+        for i, node in enumerate(self.order):
+            own = of.get(node)
+            if own is not None:
+                origins[i], found[i] = own, turns[node]
+            elif origins[i] is None:
+                origins[i] = nowhere
+            path, owner, function, code, at = origins[i]
+            inner = None
+            for j, _ in self.next[i]:
+                if j >= 0 and origins[j] is None:
+                    if inner is None:
+                        inner = origins[i] if function[-1:] in ("", "/") else (path, owner, f"{function}/", code, at)
+                    origins[j], found[j] = inner, found[i]
+        self._origins: list[tuple[str, str, str, Any, int]] = origins
+        self._turns = found
 
 
 def _weight_owners(modules: list[tuple[str, nn.Module]]) -> frozenset[str]:

@@ -1,20 +1,22 @@
 """What the parameters of a pass say: sizes, gradients, the next update, and what is degenerate in them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.probe.norms import norm, read
+from fadeout.probe.later import Later
+from fadeout.probe.norms import lengths, read
 from fadeout.probe.observed import Observed
 from fadeout.probe.passes import Pass
 from fadeout.probe.precision import Hunt
 from fadeout.probe.ranges import SAFE_HIGH, SAFE_LOW
-from fadeout.probe.units import SAMPLE
-from fadeout.probe.updates import update_ratios
+from fadeout.probe.updates import ask_updates
 
+SAMPLE = 1024  # gradient values of a matrix that are held against eps
 EQUAL = 1e-6  # of the largest weight, up to which rows are alike
 
 
@@ -39,73 +41,103 @@ class Weights:
 
 
 def weights_of(first: Pass, optimizer: Optimizer | None) -> Weights:
-    """Everything about the parameters, read while the gradients of a pass are there."""
+    """Everything about the parameters, read while the gradients of a pass are there: two synchronisations."""
     gradients = first.gradients
-    keys: list[int] = []
-    scalars: list[Tensor] = []
-    for _, parameter in first.parameters:
-        gradient = gradients[id(parameter)]
-        keys.append(id(parameter))
-        scalars.append(norm(parameter.detach()).double())
-        scalars.append(norm(gradient).double() if gradient is not None else torch.zeros((), dtype=torch.float64))
-    values = read(scalars)
-    outside = [n for n in range(1, len(values), 2) if not SAFE_LOW <= values[n] <= SAFE_HIGH]  # squares leave float32
-    again = [(n, g) for n in outside if (g := gradients[keys[n // 2]]) is not None]
-    for (n, _), value in zip(again, read([norm(g, exact=True) for _, g in again]), strict=True):
-        values[n] = value
-    wild = [(keys[n // 2], g) for n, g in again if not math.isfinite(values[n])]
-    bad = {key for (key, _), sound in zip(wild, read([_sound(g) for _, g in wild]), strict=True) if not sound}
-    ratios: dict[int, float] = {}
-    notes: list[str] = []
+    keys = [id(p) for _, p in first.parameters]
+    given = [(id(p), g) for _, p in first.parameters if (g := gradients[id(p)]) is not None]
+    later = Later()
+    sizes = later.ask(lengths([p.detach() for _, p in first.parameters]))
+    reached = later.ask(lengths([g for _, g in given]))
+    next_step = None
     if optimizer is not None:
-        ratios, why = update_ratios(
-            optimizer,
-            [(p, gradients[id(p)]) for _, p in first.parameters if p.dim() >= 2],
-            sizes=dict(zip(keys, values[::2], strict=True)),
-        )
-        if why:
-            notes.append(f"update ratios are incomplete: {why}")
-    faint, equal = _faint(optimizer, first, gradients), _equal(first.parameters)
+        matrices = [(p, gradients[id(p)]) for _, p in first.parameters if p.dim() >= 2]
+        next_step = ask_updates(optimizer, matrices, later)
+    faint = _ask_faint(optimizer, first, gradients, later)
+    alike = _ask_alike(first.parameters, later)
+    size = dict(zip(keys, sizes.values, strict=True))
+    length = dict.fromkeys(keys, 0.0) | dict(zip((key for key, _ in given), reached.values, strict=True))
+    # squares leave float32 there
+    again = [(key, g) for key, g in given if not SAFE_LOW <= length[key] <= SAFE_HIGH]
+    length |= dict(zip((key for key, _ in again), read(lengths([g for _, g in again], exact=True)), strict=True))
+    wild = [(key, g) for key, g in again if not math.isfinite(length[key])]
+    bad = {key for (key, _), sound in zip(wild, read([_sound(g) for _, g in wild]), strict=True) if not sound}
+    ratios, why = next_step.ratios(size) if next_step is not None else ({}, "")
     return Weights(
-        faint=faint,
-        equal=equal,
-        size=dict(zip(keys, values[::2], strict=True)),
-        gradient=dict(zip(keys, values[1::2], strict=True)),
+        faint=faint(),
+        equal=alike(),
+        size=size,
+        gradient=length,
         ratio=ratios,
         missing={id(p) for _, p in first.parameters if gradients[id(p)] is None},
         hunt=None,
-        notes=notes,
+        notes=[f"update ratios are incomplete: {why}"] if why else [],
         broken=bad,
         held=None if optimizer is None else {id(p) for group in optimizer.param_groups for p in group["params"]},
     )
 
 
-def _faint(optimizer: Optimizer | None, first: Pass, gradients: dict[int, Tensor | None]) -> dict[int, float]:
-    """Share of each matrix's gradient below ten times the optimizer's eps, where Adam loses its strength."""
-    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]} if optimizer else {}
+def _ask_faint(
+    optimizer: Optimizer | None, first: Pass, gradients: dict[int, Tensor | None], later: Later
+) -> Callable[[], dict[int, float]]:
+    """Ask what share of each matrix's gradient lies below ten times the optimizer's eps, where Adam loses strength."""
+    if optimizer is None or "Adam" not in type(optimizer).__name__:
+        return dict
+    eps = {id(p): group.get("eps") for group in optimizer.param_groups for p in group["params"]}
+    parts: list[Tensor] = []
+    bounds: list[float] = []
     keys: list[int] = []
-    scalars: list[Tensor] = []
     for _, p in first.parameters:
-        gradient, eps = gradients[id(p)], groups.get(id(p), {}).get("eps")
-        if gradient is None or p.dim() < 2 or eps is None or "Adam" not in type(optimizer).__name__:
+        gradient, bound = gradients[id(p)], eps.get(id(p))
+        if gradient is None or p.dim() < 2 or bound is None or gradient.layout != torch.strided or not p.numel():
             continue
-        if gradient.layout != torch.strided or not gradient.numel():
-            continue
-        part = gradient.detach().reshape(-1)[:: -(-gradient.numel() // SAMPLE)]
+        flat = gradient.detach().reshape(-1)
+        every = -(-flat.numel() // SAMPLE)
+        parts.append(flat[::every] if every > 1 else flat)
+        bounds.append(10 * float(bound))
         keys.append(id(p))
-        given = (part != 0).sum()  # a zero is no faint gradient: a dead unit, a zero-initialised head
-        scalars.append(((part.abs() < 10 * eps) & (part != 0)).sum().double() / given)
-    return dict(zip(keys, read(scalars), strict=True))
+    if not parts:
+        return dict
+    counts = torch.tensor([part.numel() for part in parts])
+    values = torch.cat(parts).abs()
+    places = torch.repeat_interleave(torch.arange(len(parts)), counts).to(values.device, non_blocking=True)
+    limit = torch.tensor(bounds, dtype=values.dtype).to(values.device, non_blocking=True)[places]
+    flags = torch.stack([values != 0, (values < limit) & (values != 0)], 1).double()  # a zero is no faint gradient
+    tally = torch.zeros(len(parts), 2, dtype=torch.float64, device=values.device)
+    answer = later.ask([tally.index_add_(0, places, flags)])
+
+    def found() -> dict[int, float]:
+        pairs = zip(answer.values[::2], answer.values[1::2], strict=True)
+        return {
+            key: below / nonzero if nonzero else math.nan for key, (nonzero, below) in zip(keys, pairs, strict=True)
+        }
+
+    return found
 
 
-def _equal(parameters: list[tuple[str, nn.Parameter]]) -> set[int]:
-    """Matrices whose rows are all alike: units that nothing tells apart.  Two rows decide for nearly all."""
+def _ask_alike(parameters: list[tuple[str, nn.Parameter]], later: Later) -> Callable[[], set[int]]:
+    """Ask which matrices' rows are all alike: units that nothing tells apart.  Two rows decide for nearly all."""
     several = [
-        p for _, p in parameters if p.dim() >= 2 and p.shape[0] >= 2 and p.layout == torch.strided and p[0].numel()
+        p.detach()
+        for _, p in parameters
+        if p.dim() >= 2 and p.shape[0] >= 2 and p.layout == torch.strided and p.numel() and p.is_floating_point()
     ]
-    first = read([_alike(p.detach()[:2]) for p in several])
-    left = [p for p, alike in zip(several, first, strict=True) if alike]
-    return {id(p) for p, alike in zip(left, read([_alike(p.detach()) for p in left]), strict=True) if alike}
+    keys = [
+        id(p)
+        for _, p in parameters
+        if p.dim() >= 2 and p.shape[0] >= 2 and p.layout == torch.strided and p.numel() and p.is_floating_point()
+    ]
+    if not several:
+        return set
+    apart = torch._foreach_sub([p[0] for p in several], [p[1] for p in several])
+    answer = later.ask([*lengths(apart), *lengths([p[0] for p in several])])
+
+    def found() -> set[int]:
+        differ, size = answer.values[: len(several)], answer.values[len(several) :]
+        left = [n for n in range(len(several)) if differ[n] <= 10 * EQUAL * size[n] * math.sqrt(several[n][0].numel())]
+        flags = read([_alike(several[n]) for n in left])
+        return {keys[n] for n, alike in zip(left, flags, strict=True) if alike}
+
+    return found
 
 
 def _sound(gradient: Tensor) -> Tensor:

@@ -32,8 +32,14 @@ def written(function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any] | No
             yield from tensors(args[:1])
             yield from tensors(kwargs.get("input"))
             return
-    if function in _IN_PLACE and any(a is True for a in args[1:]):  # F.relu(x, True)
+    if takes_in_place(function) and any(a is True for a in args[1:]):  # F.relu(x, True)
         yield from tensors(args[:1])
+
+
+@cache
+def takes_in_place(function: str) -> bool:
+    """Whether an activation or a dropout may be told to work in place."""
+    return function in _IN_PLACE
 
 
 _IN_PLACE = frozenset(

@@ -4,6 +4,7 @@ A recurrence s' = a s + .. with factor a a token loses a decade in ln 10 / -ln a
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def gate_horizons(model: nn.Module) -> tuple[GateHorizon, ...]:
     for path, module in model.named_modules():
         if type(module).__module__.startswith("torch.nn.") and not isinstance(module, _TORCH_RECURRENT):
             continue  # torch's other layers have no gates over time, and there are many of them
-        family = next((f for f in FAMILIES if f.fits(module)), None)
+        family = _family(module)
         if family is None:
             continue
         if any(p.is_meta for p in module.parameters()):
@@ -41,6 +42,22 @@ def gate_horizons(model: nn.Module) -> tuple[GateHorizon, ...]:
         for part, rate in family.rates(module):
             found.append(_horizon(path, part, family, rate.double().flatten().cpu()))
     return tuple(found)
+
+
+_KNOWN: dict[Any, Family | None] = {}  # by class and by the names of what a module holds
+
+
+def _family(module: nn.Module) -> Family | None:
+    key = (
+        type(module),
+        tuple(module.__dict__),
+        tuple(module._parameters),
+        tuple(module._buffers),
+        tuple((name, type(child), len(child._modules)) for name, child in module._modules.items() if child is not None),
+    )
+    if key not in _KNOWN:
+        _KNOWN[key] = next((f for f in FAMILIES if f.fits(module)), None)
+    return _KNOWN[key]
 
 
 def _horizon(path: str, part: str, family: Family, rate: Tensor) -> GateHorizon:

@@ -68,7 +68,7 @@ class Loops(Observer):
     def forward(self, names: Names) -> None:
         self._names = names
         self.uses = {}
-        names.listeners.append(self)
+        names.listen(self, calls=_APPLIES, leaves=True)
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """An operation with weights ran at a line of the user's code."""
@@ -209,7 +209,7 @@ def loop_profiles(
     """
     names = Names(about.model, guard, watched=about.watched, modules=about.modules)
     again = _Again(names, {key for key, _ in loops.found})
-    names.listeners.append(again)
+    names.listen(again, calls=_APPLIES | {"detach", "detach_"}, leaves=True)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack, names:
         if autocast:
             stack.enter_context(autocast_of(about.model, autocast))

@@ -52,7 +52,7 @@ class Recurrence(Observer):
     def forward(self, names: Names) -> None:
         self._names = names
         self.calls, self._states, self._let_go = [], {}, {}
-        names.listeners.append(self)
+        names.listen(self, calls=frozenset({"detach"}), leaves=True)
         if any(isinstance(m, nn.RNNBase) and m.dropout > 0 and m.training for m in names.model.modules()):
             names.enterers.append(self._enter)
 
