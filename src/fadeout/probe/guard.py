@@ -19,6 +19,7 @@ SMALL = 1 << 14  # elements of a parameter whose value is kept from the start
 ALL_SMALL = 1 << 22  # elements of all of them together
 _CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, set, deque)
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+_HELD = frozenset({"_parameters", "_modules"})  # of a module: what is in them is kept elsewhere
 
 
 class Guard:
@@ -61,9 +62,15 @@ class Guard:
             attributes = module.__dict__.copy()
             containers: list[tuple[Any, Any]] = []
             for name, value in attributes.items():
-                if type(value) in _CONTAINERS:
-                    self._keep_container(value, containers, tensors=name not in ("_parameters", "_modules"))
-                elif value.__class__ not in _PLAIN:
+                kind = value.__class__
+                if kind in _CONTAINERS:
+                    if not value:
+                        containers.append((value, None))
+                    elif name in _HELD:
+                        containers.append((value, value.copy()))
+                    else:
+                        self._keep_container(value, containers, depth=DEPTH)
+                elif kind not in _PLAIN:
                     self._keep_item(value, containers, depth=DEPTH)
             self._kept.append((module, attributes, containers))
             if isinstance(module, torch.jit.ScriptModule):
@@ -92,11 +99,9 @@ class Guard:
         elif not parameter.is_inference():
             self._versions.append((parameter, parameter._version))
 
-    def _keep_container(self, value: Any, kept: list[tuple[Any, Any]], *, tensors: bool, depth: int = DEPTH) -> None:
+    def _keep_container(self, value: Any, kept: list[tuple[Any, Any]], *, depth: int) -> None:
         """Copy a plain container, the ones inside it, and the tensors that they hold."""
         kept.append((value, value.copy() if value else None))
-        if not value or not tensors:
-            return
         for item in value.values() if isinstance(value, dict) else value:
             if item.__class__ not in _PLAIN:
                 self._keep_item(item, kept, depth=depth)
@@ -106,7 +111,7 @@ class Guard:
         if isinstance(item, Tensor):
             self._keep_value(item)
         elif depth and type(item) in _CONTAINERS:
-            self._keep_container(item, kept, tensors=True, depth=depth - 1)
+            self._keep_container(item, kept, depth=depth - 1)
         elif depth and isinstance(item, tuple):
             for part in item:
                 self._keep_item(part, kept, depth=depth - 1)

@@ -1,6 +1,7 @@
 """Later: numbers that live on the device until one transfer brings all of them."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -46,6 +47,22 @@ class Later:
             count = sum(t.numel() for t in tensors)
             answer._values = values[start : start + count]
             start += count
+
+
+def tally(flags: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+    """How many flags are set in each of consecutive parts, on the flags' device.
+
+    Args:
+        flags: Several vectors of booleans, each over all parts.
+        counts: Elements of each part.
+
+    Returns:
+        Counts of shape (kinds of flags, parts).
+    """
+    running = torch.stack(list(flags)).cumsum(1)
+    running = torch.nn.functional.pad(running, (1, 0))
+    borders = torch.tensor([0, *accumulate(counts)]).to(running.device, non_blocking=True)
+    return running[:, borders].diff(dim=1)
 
 
 def brought(tensors: Sequence[Tensor]) -> list[float]:

@@ -148,7 +148,7 @@ def _underflows(
     if answer is None:
         return {path: underflow((0.0, 0.0, 0.0)) for path in owners}
     values = answer.values
-    return {path: underflow(values[3 * n : 3 * n + 3]) for n, path in enumerate(owners)}
+    return {path: underflow(values[n :: len(owners)]) for n, path in enumerate(owners)}
 
 
 def _frozen_sizes(owners: dict[str, tuple[nn.Module, list[Tensor]]], weights: Weights) -> dict[int, float]:

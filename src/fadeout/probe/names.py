@@ -129,7 +129,7 @@ class Names(TorchFunctionMode):
         self.stack: list[tuple[nn.Module, str]] = []
         self._paths: dict[int, str] = {}
         self._classes: dict[int, str] = {}
-        modules = list(modules)
+        self.modules = modules = list(modules)  # of the model, by path
         self._own = {id(m) for _, m in modules}
         self._add_paths(modules, "")
         self._parameters: dict[int, str] = {}

@@ -12,7 +12,8 @@ ROW = 256
 FLAT = 1 << 14  # elements up to which one flat float32 sum of squares is exact to 1e-7 decades
 FLAT_ELSEWHERE = 1 << 20  # on a device that sums in a tree, and where a launch costs more than the sum
 HELD = 1 << 22  # elements of small gradients that wait to be measured together
-_PLAIN = (Tensor, nn.Parameter)
+_PLAIN = frozenset({Tensor, nn.Parameter})
+_STRIDED = torch.strided
 _vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm
 
 
@@ -112,15 +113,20 @@ class Lengths:
     def add(self, gradient: Tensor) -> None:
         """One more."""
         size = gradient.numel()
-        if size > (FLAT if gradient.device.type == "cpu" else FLAT_ELSEWHERE) or not _is_plain(gradient):
+        if (
+            size <= (FLAT if gradient.is_cpu else FLAT_ELSEWHERE)
+            and gradient.__class__ in _PLAIN
+            and gradient.layout is _STRIDED
+            and gradient.is_floating_point()
+        ):
+            self._places.append(len(self._found))
+            self._found.append(None)
+            self._held.append(gradient)
+            self._room -= size
+            if self._room < 0:
+                self._measure()
+        else:
             self._found.append(norm(gradient, exact=self._exact))
-            return
-        self._places.append(len(self._found))
-        self._found.append(None)
-        self._held.append(gradient)
-        self._room -= size
-        if self._room < 0:
-            self._measure()
 
     def all(self) -> list[Tensor]:
         """A 0-dim tensor for each."""
@@ -128,19 +134,25 @@ class Lengths:
         return self._found  # type: ignore[return-value]
 
     def _measure(self) -> None:
-        groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for n, gradient in enumerate(self._held):
-            groups.setdefault((gradient.device, gradient.dtype), []).append(n)
-        for (_, dtype), indices in groups.items():
+        for (_, dtype), members in _alike(self._held).items():
             wide = torch.float64 if self._exact or dtype is torch.float64 else torch.float32
-            lengths = torch._foreach_norm([self._held[n] for n in indices], 2.0, dtype=wide)
-            for n, length in zip(indices, lengths, strict=True):
+            lengths = torch._foreach_norm([self._held[n] for n in members], 2.0, dtype=wide)
+            for n, length in zip(members, lengths, strict=True):
                 self._found[self._places[n]] = length
         self._held, self._places, self._room = [], [], HELD
 
 
-def _is_plain(gradient: Tensor) -> bool:
-    return gradient.layout is torch.strided and gradient.is_floating_point() and type(gradient) in _PLAIN
+def _alike(tensors: Sequence[Tensor]) -> dict[tuple[torch.device, torch.dtype], list[int]]:
+    """Places of the tensors on each device and in each format."""
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    last, members = (torch.device("meta"), torch.bool), list[int]()
+    for n, tensor in enumerate(tensors):
+        dtype, device = tensor.dtype, tensor.device
+        if dtype is not last[1] or device != last[0]:
+            last = (device, dtype)
+            members = groups.setdefault(last, [])
+        members.append(n)
+    return groups
 
 
 def lengths(tensors: Sequence[Tensor], *, exact: bool = False) -> list[Tensor]:

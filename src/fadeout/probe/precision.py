@@ -10,7 +10,7 @@ from torch.autograd.graph import Node
 
 from fadeout.call.batch import tensors
 from fadeout.probe.graph import Graph
-from fadeout.probe.later import Answer, Later
+from fadeout.probe.later import Answer, Later, tally
 from fadeout.probe.lines import line_of
 from fadeout.probe.names import Names
 from fadeout.probe.passes import Observer
@@ -33,18 +33,15 @@ def ask_underflow(samples: dict[int, tuple[Tensor, Tensor]], groups: list[list[i
         samples: By operation: the largest |gradient|, and a sample of |gradient|.
         groups: Operations of each layer.
     """
-    used = [[samples[i][1].reshape(-1) for i in group if i in samples] for group in groups]
+    used = [[samples[i][1] for i in group if i in samples] for group in groups]
     if not any(used):
         return None
-    maxima = torch.stack([largest.double() for largest, _ in samples.values()])
-    top = torch.where(maxima.isfinite(), maxima, 0.0).amax()
-    counts = torch.tensor([sum(part.numel() for part in parts) for parts in used])
-    values = torch.cat([part.double() for parts in used for part in parts])
-    places = torch.repeat_interleave(torch.arange(len(used)), counts).to(values.device, non_blocking=True)
+    maxima = torch.cat([largest.reshape(1) for largest, _ in samples.values()]).double()
+    top = torch.nan_to_num(maxima, nan=0.0, posinf=0.0).amax()
+    counts = [sum(part.numel() for part in parts) for parts in used]
+    values = torch.cat([part for parts in used for part in parts]).double()
     given = values > 0
-    flags = [given, *((values <= top * step) & given for step in _HALF_STEP.values())]
-    tally = torch.zeros(len(used), len(flags), dtype=torch.float64, device=values.device)
-    return later.ask([tally.index_add_(0, places, torch.stack(flags, 1).double())])
+    return later.ask([tally([given, *((values <= top * step) & given for step in _HALF_STEP.values())], counts)])
 
 
 def underflow(counts: Sequence[float]) -> Underflow:

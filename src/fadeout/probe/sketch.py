@@ -102,7 +102,7 @@ class Sketcher(Observer):
     def forward(self, names: Names) -> None:
         self._later = names.later
         names.listen(self, calls=None)
-        self.modules = dict(names.model.named_modules())
+        self.modules = dict(names.modules)
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: keep the shapes of its tensors."""

@@ -27,7 +27,12 @@ class Subject:
     @classmethod
     def of(cls, model: nn.Module, watched: nn.Module, prefix: str, notes: list[str]) -> "Subject":
         """List modules and trained parameters once; the lists of large models are slow to make."""
-        modules = list(model.named_modules())
+        return cls._listed(model, watched, prefix, notes, list(model.named_modules()))
+
+    @classmethod
+    def _listed(
+        cls, model: nn.Module, watched: nn.Module, prefix: str, notes: list[str], modules: list[tuple[str, nn.Module]]
+    ) -> "Subject":
         return cls(
             model=model,
             watched=watched,
@@ -81,11 +86,14 @@ def subject(
             "pass the network itself, not a class or its output"
         )
     model, notes = unwrapped(model)
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+    modules = list(model.named_modules())
+    parameters = [p for _, module in modules for p in own_parameters(module)]
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in parameters):
         model = copy.deepcopy(model)
         _initialise(model, batch, loss=loss, step=step, verb=verb)
         notes.append("lazy modules: examined a copy, so that the original stays uninitialised")
-    parameters = list(model.parameters())
+        modules = list(model.named_modules())
+        parameters = list(model.parameters())
     name = type(model).__name__
     if not parameters:
         raise FadeoutError(f"{verb}: {name} has no parameters; there is nothing a gradient could train")
@@ -108,12 +116,12 @@ def subject(
         try:
             watched = model.get_submodule(within)
         except AttributeError:
-            near = [n for n, _ in model.named_modules() if n][:8]
+            near = [n for n, _ in modules if n][:8]
             raise FadeoutError(
                 f"{verb}: {name} has no module {within!r}; its modules begin with {', '.join(near) or 'none'}"
             ) from None
         notes.append(f"within {within!r}: the account stops at what enters it")
-    about = Subject.of(model, watched, within or "", notes)
+    about = Subject._listed(model, watched, within or "", notes, modules)
     if not about.parameters:
         raise FadeoutError(f"{verb}: nothing under {within!r} requires a gradient; everything there is frozen")
     return about

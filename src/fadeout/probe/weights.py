@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.probe.later import Later
+from fadeout.probe.later import Later, tally
 from fadeout.probe.norms import lengths, read
 from fadeout.probe.observed import Observed
 from fadeout.probe.passes import Pass
@@ -97,16 +97,18 @@ def _ask_faint(
         keys.append(id(p))
     if not parts:
         return dict
-    counts = torch.tensor([part.numel() for part in parts])
+    counts = [part.numel() for part in parts]
     values = torch.cat(parts).abs()
-    places = torch.repeat_interleave(torch.arange(len(parts)), counts).to(values.device, non_blocking=True)
-    limit = torch.tensor(bounds, dtype=values.dtype).to(values.device, non_blocking=True)[places]
-    flags = torch.stack([values != 0, (values < limit) & (values != 0)], 1).double()  # a zero is no faint gradient
-    tally = torch.zeros(len(parts), 2, dtype=torch.float64, device=values.device)
-    answer = later.ask([tally.index_add_(0, places, flags)])
+    given = values != 0  # a zero is no faint gradient
+    if len(set(bounds)) == 1:
+        limit: Tensor | float = bounds[0]
+    else:
+        spread = torch.repeat_interleave(torch.tensor(bounds, dtype=values.dtype), torch.tensor(counts))
+        limit = spread.to(values.device, non_blocking=True)
+    answer = later.ask([tally([given, (values < limit) & given], counts)])
 
     def found() -> dict[int, float]:
-        pairs = zip(answer.values[::2], answer.values[1::2], strict=True)
+        pairs = zip(answer.values[: len(keys)], answer.values[len(keys) :], strict=True)
         return {
             key: below / nonzero if nonzero else math.nan for key, (nonzero, below) in zip(keys, pairs, strict=True)
         }
@@ -116,20 +118,17 @@ def _ask_faint(
 
 def _ask_alike(parameters: list[tuple[str, nn.Parameter]], later: Later) -> Callable[[], set[int]]:
     """Ask which matrices' rows are all alike: units that nothing tells apart.  Two rows decide for nearly all."""
-    several = [
-        p.detach()
+    able = [
+        p
         for _, p in parameters
         if p.dim() >= 2 and p.shape[0] >= 2 and p.layout == torch.strided and p.numel() and p.is_floating_point()
     ]
-    keys = [
-        id(p)
-        for _, p in parameters
-        if p.dim() >= 2 and p.shape[0] >= 2 and p.layout == torch.strided and p.numel() and p.is_floating_point()
-    ]
-    if not several:
+    if not able:
         return set
-    apart = torch._foreach_sub([p[0] for p in several], [p[1] for p in several])
-    answer = later.ask([*lengths(apart), *lengths([p[0] for p in several])])
+    several, keys = [p.detach() for p in able], [id(p) for p in able]
+    first = [p.select(0, 0) for p in several]
+    apart = torch._foreach_sub(first, [p.select(0, 1) for p in several])
+    answer = later.ask(lengths([*apart, *first]))
 
     def found() -> set[int]:
         differ, size = answer.values[: len(several)], answer.values[len(several) :]

@@ -4,6 +4,7 @@ A recurrence s' = a s + .. with factor a a token loses a decade in ln 10 / -ln a
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from fadeout.probe.recurrent.profiles import GateHorizon
 _TORCH_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
-@torch.no_grad()
 def gate_horizons(model: nn.Module) -> tuple[GateHorizon, ...]:
     """Tokens to one decade of every gated or linear recurrence in a model, from parameters alone.
 
@@ -27,8 +27,14 @@ def gate_horizons(model: nn.Module) -> tuple[GateHorizon, ...]:
     Raises:
         FadeoutError: Parameters without values (meta device).
     """
+    return horizons_of(model.named_modules())
+
+
+@torch.no_grad()
+def horizons_of(modules: Iterable[tuple[str, nn.Module]]) -> tuple[GateHorizon, ...]:
+    """The same of modules that are listed already."""
     found = []
-    for path, module in model.named_modules():
+    for path, module in modules:
         if type(module).__module__.startswith("torch.nn.") and not isinstance(module, _TORCH_RECURRENT):
             continue  # torch's other layers have no gates over time, and there are many of them
         family = _family(module)

@@ -15,7 +15,7 @@ from fadeout.probe.graph import Graph
 from fadeout.probe.lines import line_of
 from fadeout.probe.names import Names
 from fadeout.probe.passes import Observer
-from fadeout.probe.recurrent.gates import gate_horizons
+from fadeout.probe.recurrent.gates import horizons_of
 from fadeout.probe.recurrent.profiles import GateHorizon
 from fadeout.probe.recurrent.profiles import TimeProfile as Walked
 from fadeout.probe.recurrent.spectrum import step_spectra
@@ -53,7 +53,7 @@ class Recurrence(Observer):
         self._names = names
         self.calls, self._states, self._let_go = [], {}, {}
         names.listen(self, calls=frozenset({"detach"}), leaves=True)
-        if any(isinstance(m, nn.RNNBase) and m.dropout > 0 and m.training for m in names.model.modules()):
+        if any(isinstance(m, nn.RNNBase) and m.dropout > 0 and m.training for _, m in names.modules):
             names.enterers.append(self._enter)
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:
@@ -106,7 +106,7 @@ class Recurrence(Observer):
     def profiles(self, loops: Sequence[TimeProfile]) -> tuple[TimeProfile, ...]:
         """The time profile of every call and loop, with what the gates' parameters say beside it."""
         assert self._names is not None
-        spans = {(h.path, h.part): _span(h) for h in gate_horizons(self._names.model)}
+        spans = {(h.path, h.part): _span(h) for h in horizons_of(self._names.modules)}
         found: list[TimeProfile] = []
         used: set[tuple[str, str]] = set()
         for call in self.calls:
