@@ -154,7 +154,7 @@ class Entry:
             values = values.clone()
         if self.h_n is not None:
             last = self.layout.last[a:b, None, :, None]
-            if bool(last.any()):
+            if any(a < end <= b for end in self.ends):
                 bits = log2(values, exponents)
                 high = torch.maximum(bits, self.h_n.abs().amax(-1).double().log2())
                 high = torch.where(high.isfinite() & last[..., 0], high.floor(), exponents)

@@ -6,7 +6,7 @@ need one code.
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from fadeout.errors import FadeoutError
+from fadeout.probe.norms import read
 from fadeout.probe.recurrent.cells import Factors, Weights, factors
 
 SEGMENT_BYTES = 4 << 20  # a segment's derivatives: 1 to 8 MiB cost the same, 96 MiB leave the cache, x1.5
+SEGMENT_BYTES_ELSEWHERE = 64 << 20  # on a device where a launch costs more than its work
 SHORTEST = 8  # steps
 
 
@@ -74,18 +76,24 @@ def plain_precision(device: torch.device) -> Iterator[None]:
         yield
 
 
-def check_finite(x: Tensor, layout: Layout, what: str, name: str, *, turned: bool = False) -> None:
-    """Raise with the first step (in the order of the sequence) that is not finite."""
-    if math.isfinite(float(x.sum())) or bool(torch.isfinite(x).all()):
-        return
-    bad = ~torch.isfinite(layout.turned(x) if turned else x).all(-1)
-    rows = bad.any(1).nonzero().flatten().tolist()
-    t = rows[-1] if turned else rows[0]
-    raise FadeoutError(
-        f"time_profile: {what} of '{name}' is not finite at step {t} of {layout.steps} "
-        f"({int(bad[t].sum())} of {layout.batch} sequences); time is not measured behind it: "
-        f"check the data at that step, or weights that let the state overflow"
-    )
+def check_finite(seen: Sequence[tuple[Tensor, str, bool]], layout: Layout, name: str) -> None:
+    """Raise with the first step (in the order of the sequence) at which something is not finite.
+
+    Args:
+        seen: Tensors (T, B, F), what each is, and whether its sequences are turned, in the order of the forward.
+    """
+    sums = read([x.sum().double() for x, _, _ in seen])
+    for (x, what, turned), total in zip(seen, sums, strict=True):
+        if math.isfinite(total) or bool(torch.isfinite(x).all()):
+            continue
+        bad = ~torch.isfinite(layout.turned(x) if turned else x).all(-1)
+        rows = bad.any(1).nonzero().flatten().tolist()
+        t = rows[-1] if turned else rows[0]
+        raise FadeoutError(
+            f"time_profile: {what} of '{name}' is not finite at step {t} of {layout.steps} "
+            f"({int(bad[t].sum())} of {layout.batch} sequences); time is not measured behind it: "
+            f"check the data at that step, or weights that let the state overflow"
+        )
 
 
 class Side:
@@ -97,7 +105,8 @@ class Side:
     def __init__(self, w: Weights, x: Tensor, layout: Layout, h: Tensor, c: Tensor | None) -> None:
         self.w, self.x, self.h, self.layout = w, x, h, layout
         wide = w.w_hh.shape[0]
-        self.segment = max(SHORTEST, SEGMENT_BYTES // (4 * layout.batch * wide * h.element_size()))
+        room = SEGMENT_BYTES if h.is_cpu else SEGMENT_BYTES_ELSEWHERE
+        self.segment = max(SHORTEST, room // (4 * layout.batch * wide * h.element_size()))
         self.output = torch.zeros(layout.steps, layout.batch, h.shape[-1], dtype=x.dtype, device=x.device)
         self.cells: list[Tensor | None] = []
         hidden, cell = h.contiguous(), None if c is None else c.contiguous()

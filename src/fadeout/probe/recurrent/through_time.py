@@ -61,7 +61,7 @@ def time_profile(
     layout = layout_of(seq.sizes, device)
     with plain_precision(device):
         inputs = padded(seq.data.to(dtype), layout)
-        check_finite(inputs, layout, "the input", name)
+        seen: list[tuple[Tensor, str, bool]] = [(inputs, "the input", False)]
         layers: list[list[Side]] = []
         drops: list[Tensor | None] = []
         for layer in range(module.num_layers):
@@ -70,7 +70,7 @@ def time_profile(
                 w, n = weights(module, layer, way, upcast=True), layer * ways + way
                 c = None if seq.c is None else seq.c[n].to(dtype)
                 side = Side(w, layout.turned(inputs) if way else inputs, layout, seq.h[n].to(dtype), c)
-                check_finite(side.output, layout, f"the hidden state of layer {layer}", name, turned=bool(way))
+                seen.append((side.output, f"the hidden state of layer {layer}", bool(way)))
                 sides.append(side)
             layers.append(sides)
             inputs = (
@@ -85,6 +85,8 @@ def time_profile(
                 drop = padded(F.dropout(ones, module.dropout), layout)
                 inputs = inputs * drop
             drops.append(drop)
+        check_finite(seen, layout, name)
+        del seen
         given = _given(module, x, gradient, layout, dtype)  # after the forward, whose faults come first
         states = _given_states(module, x, state_gradient, dtype)
         seeds = seeds_of(given, states, layers[-1][0].output, layout, ways)
@@ -206,8 +208,9 @@ def _profile(
 ) -> TimeProfile:
     """Rows over positions to a record over lags."""
     steps, lengths = layout.steps, torch.tensor(layout.lengths)
-    norm = torch.cat(rows.norm).cpu()
-    shares, parts = torch.cat(rows.dots).cpu(), torch.cat(rows.parts).cpu()
+    norm, shares, parts, openness, slope = _brought(
+        [torch.cat(rows.norm), torch.cat(rows.dots), torch.cat(rows.parts), rows.openness, rows.slope]
+    )
     lag = torch.arange(steps).unsqueeze(1)
     enough = lag < lengths  # (T, B)
     index = (lengths - 1 - lag).clamp_min(0)
@@ -239,7 +242,7 @@ def _profile(
     total = float(lengths.sum())
     gates = tuple(
         GateState(name=gate, openness=o / total if gate in SIGMOIDS else math.nan, slope=s / total)
-        for gate, o, s in zip(GATES[module.mode], _values(rows.openness), _values(rows.slope), strict=True)
+        for gate, o, s in zip(GATES[module.mode], openness.tolist(), slope.tolist(), strict=True)
     )
     return TimeProfile(
         path=path,
@@ -256,10 +259,12 @@ def _profile(
     )
 
 
-def _values(x: Tensor | float) -> list[float]:
-    assert isinstance(x, Tensor)
-    found: list[float] = x.tolist()
-    return found
+def _brought(parts: Sequence[Tensor | float]) -> list[Tensor]:
+    """The same on the host, in float64, with one transfer."""
+    given = [torch.as_tensor(part) for part in parts]
+    flat = torch.cat([part.reshape(-1).double() for part in given]).cpu()
+    pieces = torch.split(flat, [part.numel() for part in given])
+    return [piece.view(part.shape) for piece, part in zip(pieces, given, strict=True)]
 
 
 def one_decade(log_gain: Sequence[float]) -> float | None:

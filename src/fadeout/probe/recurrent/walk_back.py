@@ -2,7 +2,8 @@
 
 No autograd graph is built.  Each segment's derivatives are computed at once (`cells.factors`).
 The exponents of the gradients are renewed every few steps: 5,000 steps of a default RNN lose a
-thousand decades, more than float64 has.
+thousand decades, more than float64 has.  A step is a handful of small kernels: what it reads and writes
+is cut into views once a segment, and nothing waits for the device within one.
 """
 
 import math
@@ -11,11 +12,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fadeout.probe.norms import read
 from fadeout.probe.recurrent.cells import GATES, Factors
 from fadeout.probe.recurrent.columns import Entry, Stream, log2, power
 from fadeout.probe.recurrent.fused_states import Side
 
-STRIDE = 8  # steps that share one exponent
+STRIDE, SHORT = 32, 8  # steps that share one exponent; where that leaves the range; else each has its own
 HALF_RANGE = 50.0  # bits either side of 1 within which squares and their sums stay in float32
 APART = 40.0  # bits between the carried and the entering gradient from which they need their own steps
 
@@ -55,15 +57,19 @@ def walk_back(side: Side, enters: Entry, single: int, sink: Stream | None, *, to
         above=None if top else zeros(batch, wide),
         exponent=torch.zeros(count, batch, dtype=torch.float64, device=side.x.device),
     )
+    stride = STRIDE
     for a, b, c in side.borders():
         made = side.factors(a, b, c)
         rows.openness, rows.slope = rows.openness + made.openness, rows.slope + made.slope
         values, exponents = enters.segment(a, b, side.output)
-        for stride in (STRIDE, 1):
-            pass_ = Segment(side, made, values, exponents, enters, a, single, keep=sink is not None)
-            after = pass_.run(carry, stride)
-            if pass_.sound():
+        pass_ = Segment(side, made, values, exponents, enters, a, single, keep=sink is not None)
+        tried = stride
+        while True:
+            after = pass_.run(carry, tried)
+            shorter = pass_.shorter()
+            if not shorter:
                 break
+            tried, stride = shorter, min(stride, max(shorter, SHORT))
         carry = after
         rows.norm.insert(0, pass_.norm())
         dots, parts = pass_.split()
@@ -105,14 +111,29 @@ class Segment:
         self.flow = values.new_empty(steps if keep else 1, count, batch, gates, wide)
         self.exponent = torch.empty_like(exponents)
         self.flags: list[Tensor] = []
-        self.stride = STRIDE
+        self.stride = 1
         self._norms = self.exponents
+        flow = self.flow if keep else self.flow.expand(steps, *self.flow.shape[1:])
+        self._flow_at = (
+            flow.view(steps, count * batch, -1).unbind(0) if keep else (self.flow.view(count * batch, -1),) * steps
+        )
+        self._gates_at, self._flows_at = made.gates.unbind(0), flow.unbind(0)
+        self._keep_at = None if made.keep is None else made.keep.unbind(0)
+        self._entered_at, self._hidden_at = self.entered.unbind(0), self.hidden.unbind(0)
+        self._read_at, self._alone_at = self.entered[:, single].unbind(0), self.alone.unbind(0)
+        self._above_at: tuple[Tensor, ...] = ()
+        if self.cell is not None:
+            assert made.enter is not None
+            self._cell_at, self._enter_at = self.cell.unbind(0), made.enter.unbind(0)
+            self._gates_at, self._output_at = made.gates[:, :, :3].unbind(0), made.gates[:, :, 3].unbind(0)
+            self._flows_at, self._outwards_at = flow[..., :3, :].unbind(0), flow[..., 3, :].unbind(0)
 
     def run(self, carry: Carry, stride: int) -> Carry:
         """Walk back; returns what leaves at the data side of the segment."""
         self.stride, self.flags = stride, []
         if carry.above is not None and self.above is None:
             self.above = torch.empty_like(self.alone)
+            self._above_at = self.above.unbind(0)
         bits = log2(self.values, self.exponents)
         c_n = self.enters.c_n
         if c_n is not None:
@@ -151,57 +172,57 @@ class Segment:
 
     def _steps(self, carry: Carry, a: int, b: int) -> None:
         """Steps b - 1 to a; updates the carry in place."""
-        w, made, single = self.w, self.made, self.single
-        count, batch, wide = len(self.values[0]), self.values.shape[2], made.gates.shape[-1]
+        w, single = self.w, self.single
         c_n = None if self.enters.c_n is None else self.enters.c_n * power(-carry.exponent, self.values)
+        towards = carry.hidden.view(self._flow_at[0].shape[0], -1)
         for s in range(b - 1, a - 1, -1):
-            grad, flow = self.hidden[s], self.flow[s if len(self.flow) > 1 else 0]
-            torch.add(carry.hidden, self.entered[s], out=grad)
-            read = self.entered[s, single]
+            grad, flow, gates = self._hidden_at[s], self._flows_at[s], self._gates_at[s]
+            torch.add(carry.hidden, self._entered_at[s], out=grad)
+            read = self._read_at[s]
             mask = self.last[s].unsqueeze(-1) if self.start + s + 1 in self.enters.ends else None
+            fresh: Tensor | None = read
             if w.mode == "LSTM":
-                assert carry.cell is not None and self.cell is not None and made.enter is not None
+                assert carry.cell is not None and self._keep_at is not None
+                cell, enter = self._cell_at[s], self._enter_at[s]
                 outer = grad if w.w_hr is None else grad @ w.w_hr
                 read = read if w.w_hr is None else read @ w.w_hr
-                cell = self.cell[s]
-                torch.addcmul(carry.cell, outer, made.enter[s], out=cell)
-                fresh = read * made.enter[s] if mask is not None or self.above is not None else None
+                torch.addcmul(carry.cell, outer, enter, out=cell)
+                fresh = read * enter if mask is not None or self.above is not None else None
                 if c_n is not None and mask is not None:
                     cell.addcmul_(c_n, mask.to(cell.dtype))
                     fresh = None if fresh is None else fresh + c_n[single] * mask
-                torch.mul(cell.unsqueeze(2), made.gates[s, :, :3], out=flow[:, :, :3])
-                torch.mul(outer, made.gates[s, :, 3], out=flow[:, :, 3])
-                assert made.keep is not None
-                torch.mul(cell, made.keep[s], out=carry.cell)
+                torch.mul(cell.unsqueeze(2), gates, out=flow)
+                torch.mul(outer, self._output_at[s], out=self._outwards_at[s])
+                torch.mul(cell, self._keep_at[s], out=carry.cell)
             else:
-                fresh = read
-                torch.mul(grad.unsqueeze(2), made.gates[s], out=flow)
-            torch.matmul(flow.view(count * batch, -1), w.w_hh, out=carry.hidden.view(count * batch, -1))
+                torch.mul(grad.unsqueeze(2), gates, out=flow)
+            torch.matmul(self._flow_at[s], w.w_hh, out=towards)
             if w.mode == "GRU":
-                assert made.keep is not None
-                carry.hidden.addcmul_(grad, made.keep[s])
-            self._part(carry, s, fresh, mask, wide)
+                assert self._keep_at is not None
+                carry.hidden.addcmul_(grad, self._keep_at[s])
+            self._part(carry, s, fresh, mask)
 
-    def _part(self, carry: Carry, s: int, fresh: Tensor | None, mask: Tensor | None, wide: int) -> None:
+    def _part(self, carry: Carry, s: int, fresh: Tensor | None, mask: Tensor | None) -> None:
         """The single column's parts that cross time by the cell alone."""
-        keep = None if self.made.keep is None else self.made.keep[s]
+        keep = None if self._keep_at is None else self._keep_at[s]
         starts = None if fresh is None or mask is None else fresh * mask
+        alone = self._alone_at[s]
         if starts is None:
-            self.alone[s] = carry.alone
+            alone.copy_(carry.alone)
         else:
-            torch.add(carry.alone, starts, out=self.alone[s])
+            torch.add(carry.alone, starts, out=alone)
         if keep is None:
             carry.alone.zero_()
         else:
-            torch.mul(self.alone[s], keep, out=carry.alone)
+            torch.mul(alone, keep, out=carry.alone)
         if self.above is not None and carry.above is not None:
             assert fresh is not None
-            later = fresh if starts is None else fresh - starts
-            torch.add(carry.above, later, out=self.above[s])
+            later, above = fresh if starts is None else fresh - starts, self._above_at[s]
+            torch.add(carry.above, later, out=above)
             if keep is None:
                 carry.above.zero_()
             else:
-                torch.mul(self.above[s], keep, out=carry.above)
+                torch.mul(above, keep, out=carry.above)
 
     def towards_input(self) -> Tensor:
         """Gradient at the gates' input side, (S, K, B, G H)."""
@@ -215,18 +236,22 @@ class Segment:
         lengths = [torch.linalg.vector_norm(p, dim=-1, dtype=dtype) for p in parts if p is not None]
         return lengths[0] if len(lengths) == 1 else torch.hypot(lengths[0], lengths[1])
 
-    def sound(self) -> bool:
-        """Whether every number stayed within its range, so that it needn't be done step by step."""
+    def shorter(self) -> int:
+        """0 where every number stayed within its range; else how many steps may share an exponent."""
         self._norms = self._length(self.hidden, self.cell)
         if self.stride == 1:
-            return True
+            return 0
         valid = self._norms if self.valid is None else torch.where(self.valid.unsqueeze(1), self._norms, 1.0)
         bits = valid.double().log2()
         held = bits.isfinite()
         outside = (bits.abs() > HALF_RANGE) & held
         # A row that is exactly zero behind one that is not: a dead unit, or flushed.
         lost = (~held[:-1] & held[1:]).any() | (~held & ~bits.isneginf()).any()
-        return not bool(torch.stack([*self.flags, outside.any(), lost]).any())
+        apart = torch.stack(self.flags).any() if self.flags else torch.zeros_like(lost)
+        is_apart, is_outside = read([apart.double(), (outside.any() | lost).double()])
+        if is_apart:
+            return 1
+        return 0 if not is_outside else SHORT if self.stride > SHORT else 1
 
     def norm(self) -> Tensor:
         """log2 of the joint norm of each row, float64; -inf outside the sequence."""
