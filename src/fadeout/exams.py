@@ -245,9 +245,8 @@ def _tested(finding: Finding, taken: Taken, within: str | None, autocast: torch.
         trunk=frozenset(w.path for w in reading.ledger.weights if w.trunk),
         activations=frozenset(layer.activation for layer in reading.layers if layer.activation),
         control=control,
-        **({} if around is None else {"around": around}),
     )
-    return confirm(finding, bench)
+    return confirm(finding, bench if around is None else replace(bench, around=around))
 
 
 def _foreseen(finding: Finding, reading: Reading, decades: float) -> Finding:

@@ -1,6 +1,5 @@
 """The bench: the network that shows a finding, on the rows that show it, and how the finding's quantity is read."""
 
-import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from fadeout.call.batch import Closure
 from fadeout.errors import FadeoutError
 from fadeout.probe.chains import bypassed, chains
+from fadeout.probe.copies import copy_of
 from fadeout.probe.guard import Guard
 from fadeout.probe.passes import Observer
 from fadeout.probe.session import Session
@@ -30,6 +30,7 @@ class Bench:
         activations: Names of the activations in use.
         control: The quantity as the exam itself measured it on this bench; nan: measure it untreated.
         around: What the probe was taken in (no dropout, its own random state).
+        copies: Of the network, for the changes; made once.
     """
 
     model: nn.Module
@@ -41,6 +42,7 @@ class Bench:
     activations: frozenset[str] = frozenset()
     control: float = math.nan
     around: Callable[[nn.Module], AbstractContextManager[Any]] = field(default=lambda model: nullcontext())
+    copies: list[nn.Module] = field(default_factory=list)
 
 
 def measured(bench: Bench, *observers: Observer) -> float:
@@ -78,10 +80,12 @@ def copied(bench: Bench, change: Callable[[nn.Module], frozenset[str]]) -> Bench
     Args:
         change: Changes a model in place and returns the paths of the layers that it changed.
     """
-    try:
-        model = copy.deepcopy(bench.model)
-    except Exception:  # user code: __deepcopy__ can raise anything
-        return None
+    if not bench.copies:  # every change draws the same weights anew, so that one copy serves all
+        try:
+            bench.copies.append(copy_of(bench.model))
+        except Exception:  # user code: __deepcopy__ can raise anything
+            return None
+    model = bench.copies[0]
     with torch.no_grad():
         changed = change(model)
     asked = frozenset(bench.chain) or bench.trunk

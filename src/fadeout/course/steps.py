@@ -1,6 +1,5 @@
 """A course: training steps on a copy of model and optimizer, with probes at growing distances."""
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from fadeout.course.trespass import Originals, ReachedError, WritesDataError, no
 from fadeout.course.without import under_autocast, without_dropout
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.probe.alone import undisturbed
+from fadeout.probe.copies import copy_of
 from fadeout.probe.failures import at_line, first_line, hint
 from fadeout.probe.guard import Guard
 from fadeout.probe.isolate import Isolation
@@ -161,7 +161,7 @@ def take_course(
         def mark(one: Taken) -> None:
             for name, shows in (marks or {}).items():
                 if name not in shown and shows(one.reading):
-                    model = copy.deepcopy(one.seen.subject.model)
+                    model = copy_of(one.seen.subject.model)
                     shown[name] = Shown(model=model, closure=one.seen.closure, around=in_probe)
 
         first = taken(0, "start")

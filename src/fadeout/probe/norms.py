@@ -11,7 +11,7 @@ from fadeout.probe.later import brought
 ROW = 256
 FLAT = 1 << 14  # elements up to which one flat float32 sum of squares is exact to 1e-7 decades
 FLAT_ELSEWHERE = 1 << 20  # on a device that sums in a tree, and where a launch costs more than the sum
-HELD = 1 << 22  # elements of small gradients that wait to be measured together
+HELD = 1 << 18  # elements of small gradients that wait to be measured together: they stay in memory until then
 _PLAIN = frozenset({Tensor, nn.Parameter})
 _STRIDED = torch.strided
 _vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm

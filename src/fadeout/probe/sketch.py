@@ -216,7 +216,13 @@ class Sketcher(Observer):
             if len(graph.edges[i]) == 1 and len(leaves) == 1:
                 later(part, "gain" if part.base == "Mul" else "bias", leaves[0][1], leaves[0][1].numel())
             elif len(graph.edges[i]) == 1 and part.base == "Mul":
-                part.gain = _constant(node)
+                other = getattr(node, "_saved_other", None)
+                if isinstance(other, (int, float, complex)):
+                    part.gain = abs(other) ** 2
+                elif isinstance(other, Tensor) and other.numel() == 1:
+                    later(part, "gain", other, 1)
+                else:
+                    part.gain = math.nan
             elif len(graph.edges[i]) == 1:
                 known = self._calls.get(node)
                 part.outside = known is not None and len(known[0]) > 1
@@ -253,16 +259,6 @@ def _leaf(node: Node | None) -> tuple[Tensor | None, bool]:
             return None, transposed
         node = node.next_functions[0][0]
     return None, transposed
-
-
-def _constant(node: Node) -> float:
-    """Square of a plain number that a multiplication multiplies with."""
-    other = getattr(node, "_saved_other", None)
-    if isinstance(other, (int, float, complex)):
-        return abs(other) ** 2
-    if isinstance(other, Tensor) and other.numel() == 1:
-        return float(other.detach().abs()) ** 2
-    return math.nan
 
 
 def _inside(module: nn.Module | None, weight: Tensor, part: Part, call: Any) -> float:

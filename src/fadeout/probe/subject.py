@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fadeout.call.batch import Step, closure
 from fadeout.errors import FadeoutError, ModelError
+from fadeout.probe.copies import copy_of
 from fadeout.probe.guard import Guard
 
 
@@ -161,7 +162,7 @@ def _initialise(
 def double_copy(subject: Subject) -> Subject | None:
     """The same network in float64, or None where it can't be copied."""
     try:
-        model = copy.deepcopy(subject.model).double()
+        model = copy_of(subject.model).double()
         watched = model.get_submodule(subject.prefix) if subject.prefix else model
     except Exception:  # user code: __deepcopy__ and .double() can raise anything; the caller says so
         return None
