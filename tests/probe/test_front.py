@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 import strategies
 import twins
@@ -84,6 +86,34 @@ def test_every_operation_agrees_with_the_twin_in_float64(case):
 @given(strategies.modules(torch.float32))
 def test_every_operation_agrees_with_the_twin_in_float32(case):
     check(case, TOLERANCE[torch.float32])
+
+
+class Joins(nn.Module):
+    """A chain of joins; some of them are multiplied by zero, so that exactly nothing arrives there."""
+
+    def __init__(self, scales):
+        super().__init__()
+        self.scales = scales
+        self.left = nn.ModuleList(nn.Linear(4, 4) for _ in scales)
+        self.right = nn.ModuleList(nn.Linear(4, 4) for _ in scales)
+
+    def forward(self, x):
+        total = 0.0
+        for scale, left, right in zip(self.scales, self.left, self.right, strict=True):
+            y = torch.tanh(x)
+            y = y + torch.tanh(left(y)) - torch.sigmoid(right(y))
+            total = total + scale * y.square()
+            x = x + y.cos()
+        return total
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1.0, -0.5]), min_size=1, max_size=5), st.integers(0, 1000))
+def test_shares_are_right_behind_joins_at_which_exactly_nothing_arrives(scales, seed):
+    torch.manual_seed(seed)
+    model = Joins(scales).double()
+    batch = torch.randn(3, 4, dtype=torch.float64), torch.zeros(3, 4, dtype=torch.float64)
+    check(strategies.Case(name="joins", model=model, batch=batch, loss=lambda o, y: (o - y).sum()), 1e-10)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

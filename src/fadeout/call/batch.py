@@ -90,7 +90,7 @@ def is_one(batches: Any) -> bool:
     """
     if isinstance(batches, (Mapping, Tensor)) or is_named(batches):
         return True
-    return is_pair(batches) and isinstance(batches[1], Tensor) and not isinstance(batches[0], Mapping)
+    return is_pair(batches) and isinstance(batches[1], Tensor)
 
 
 def is_named(value: Any) -> bool:

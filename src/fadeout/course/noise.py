@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.call.batch import closure
+from fadeout.call.batch import closure, fresh
 from fadeout.probe.guard import Guard
 
 NEAR = 0.01  # of the spread of the inputs: how far a neighbour stands
@@ -30,7 +30,7 @@ def signal_to_noise(
     for batch in batches:
         try:
             with Guard(model.modules()):
-                value = closure(model, batch, loss=loss, step=None, verb=verb).run(model)
+                value = closure(model, fresh(batch), loss=loss, step=None, verb=verb).run(model)
                 found = torch.autograd.grad(value, parameters, allow_unused=True)
         except Exception:  # the user's own code: the first reading or step says so, with its place
             return math.nan

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.call.batch import Closure, closure
+from fadeout.call.batch import Closure, closure, fresh
 from fadeout.course.without import under_autocast, without_dropout
 from fadeout.probe.guard import Guard
 
@@ -215,13 +215,15 @@ def judge(
     verb: str,
 ) -> Judged:
     """Progress on one set of rows; the model runs once each time it is asked, without dropout."""
-    call = closure(model, batch, loss=loss, step=None, verb=verb)
+
+    def call() -> Closure:
+        return closure(model, fresh(batch), loss=loss, step=None, verb=verb)  # whose forward may write into it
 
     @torch.no_grad()
     def output() -> tuple[Any, float]:
         with Guard(model.modules()), without_dropout(model), under_autocast(model, autocast):
-            return output_of_closure(model, call)
+            return output_of_closure(model, call())
 
     with Guard(model.modules()), without_dropout(model), under_autocast(model, autocast):
-        found = standard(model, batch, loss, call)
+        found = standard(model, batch, loss, call())
     return Judged(found, output)

@@ -28,6 +28,17 @@ _RANK = {
 }
 
 
+def node_of(tensor: Tensor) -> Node | None:
+    """The autograd node that made a tensor; None for a leaf, and where autograd refuses to say.
+
+    It does for a view made under no_grad whose base was written into since (`nn.init.orthogonal_`).
+    """
+    try:
+        return tensor.grad_fn
+    except RuntimeError:
+        return None
+
+
 class Caller(Protocol):
     """What tells a cut where it was made."""
 
@@ -104,7 +115,8 @@ class Cuts:
                 self._note(known, tensor, path, "" if torch.is_grad_enabled() else "no_grad", None, 0)
 
     def _calls_at(self, tensor: Tensor) -> list[Cut] | None:
-        key = id(tensor.grad_fn) if tensor.grad_fn is not None else id(tensor)
+        node = node_of(tensor)
+        key = id(node) if node is not None else id(tensor)
         known = self._at.get(key)
         if known is None:
             if len(self._at) >= MOST:
@@ -116,7 +128,7 @@ class Cuts:
         self, known: list[Cut], tensor: Tensor, path: str, op: str, code: CodeType | None, instruction: int
     ) -> None:
         self._count += 1
-        node = tensor.grad_fn
+        node = node_of(tensor)
         known.append(Cut(self._count, path, op, code, instruction, node, tensor if node is None else None))
 
     def gaps(self, reached: Callable[[Node], bool], alive: set[int], homes: dict[int, str]) -> tuple[Gap, ...]:

@@ -73,7 +73,7 @@ def _looks_up(walk: Walk, i: int) -> bool:
     """Whether an embedding reads a table, and not a tensor that was computed from data or by layers."""
     table = walk.next[i][0][0] if walk.next[i] else -1
     if table < 0 or table in walk.variable:
-        return True
+        return table not in walk.data_leaf
     return not (walk.sees_leaf[table] or walk.traits.deep[table] or walk.traits.layer[table])
 
 

@@ -7,6 +7,7 @@ import torch
 from fadeout.errors import ModelError
 from fadeout.probe.names import Names
 
+LONGEST = 500  # characters of an error that are repeated
 _OURS = __file__.rsplit("/", 2)[0] + "/"
 _LIBRARIES = (
     torch.__file__.rsplit("/", 1)[0] + "/",
@@ -44,9 +45,9 @@ def at_line(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without what follows."""
-    text = str(error).strip().splitlines()
-    return text[0] if text else ""
+    """What an error says, without what follows; the whole stands in `__cause__`."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def hint(text: str, where: str) -> str:

@@ -139,13 +139,15 @@ class Isolation:
         cells = [self._cell(cell) for cell in function.__closure__ or ()]
         twin = types.FunctionType(
             function.__code__,
-            function.__globals__ if library else self._world(function),
+            function.__globals__ if library else self._world(function.__globals__),
             function.__name__,
             function.__defaults__,
             tuple(new for new, _ in cells) or None,
         )
-        self.memo[id(function)] = twin
+        self.memo[id(function)] = twin  # before what it names: functions call themselves and one another
         self._kept.append(function)
+        if not library:
+            self._populate(twin.__globals__, function)
         for new, old in cells:
             self._fill(new, old)
         if function.__defaults__:
@@ -174,12 +176,16 @@ class Isolation:
             return
         new.cell_contents = self._copied(value)
 
-    def _world(self, function: types.FunctionType) -> dict[str, Any]:
-        """The globals of a function's module, with copies of those that it names and that training changes."""
-        original = function.__globals__
+    def _world(self, original: dict[str, Any]) -> dict[str, Any]:
+        """Globals of a module of the user's, for the copies of its functions."""
         world = self._worlds.get(id(original))
         if world is None:
             world = self._worlds[id(original)] = dict(original)
+        return world
+
+    def _populate(self, world: dict[str, Any], function: types.FunctionType) -> None:
+        """Copies of the globals that a function names and that training changes."""
+        original = function.__globals__
         for name in _named(function.__code__):
             if name not in original or world[name] is not original[name]:
                 continue
@@ -189,7 +195,6 @@ class Isolation:
                     world[name] = self._function(value)
             elif not isinstance(value, _ATOMS) and (self._trains(value) or _is_log(value)):
                 world[name] = self._copied(value)
-        return world
 
     # ---- what deepcopy is taught
 

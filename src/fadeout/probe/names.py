@@ -20,7 +20,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from fadeout.call.batch import argument_names, is_target, tensors
-from fadeout.probe.cuts import GOING, Cuts
+from fadeout.probe.cuts import GOING, Cuts, node_of
 from fadeout.probe.guard import Guard, forget_keyword_hooks, keyword_hooks
 from fadeout.probe.interrupts import unbroken
 from fadeout.probe.later import Later
@@ -271,8 +271,8 @@ class Names(TorchFunctionMode):
             self.under_transform = True
             return None
         for tensor in tensors((args, kwargs)):
-            if tensor.grad_fn is not None:
-                self.entered.append((tensor.grad_fn, tensor.output_nr))
+            if (node := node_of(tensor)) is not None:
+                self.entered.append((node, tensor.output_nr))
                 self.entering.append(tensor)
         if not self.track_inputs:
             return None
@@ -308,7 +308,7 @@ class Names(TorchFunctionMode):
         if not self.stack and found is None and id(module) in self._own and _has_parameters(module):
             found = self.others
         for tensor in (out,) if isinstance(out, Tensor) else tensors(out):
-            node = tensor.grad_fn
+            node = node_of(tensor)
             if node is not None:
                 made = True
                 if node not in self.of:
@@ -398,7 +398,7 @@ class Names(TorchFunctionMode):
             self._made_several(func, name, args, out)
         elif out is None:
             if name == "__setitem__" and isinstance(args[0], Tensor):
-                node = args[0].grad_fn
+                node = node_of(args[0])
                 if node is not None and node not in self.of:
                     self.of[node] = self._origin(name)
             elif name == "register_hook":
@@ -410,7 +410,7 @@ class Names(TorchFunctionMode):
         return out
 
     def _made_one(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], out: Tensor) -> None:
-        node = out.grad_fn
+        node = node_of(out)
         if node is not None:
             if node not in self.of:
                 self.of[node] = self._origin(name, up=1)
@@ -433,7 +433,7 @@ class Names(TorchFunctionMode):
     def _made_several(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], out: Any) -> None:
         for item in out:
             if isinstance(item, Tensor):
-                if (node := item.grad_fn) is None:
+                if (node := node_of(item)) is None:
                     if not transformed():
                         self.cuts.call(func, name, args, self)
                 elif node not in self.of:

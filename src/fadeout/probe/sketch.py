@@ -220,7 +220,7 @@ class Sketcher(Observer):
                 if isinstance(other, (int, float, complex)):
                     part.gain = abs(other) ** 2
                 elif isinstance(other, Tensor) and other.numel() == 1:
-                    later(part, "gain", other, 1)
+                    later(part, "gain", other if other.is_floating_point() else other.abs().float(), 1)
                 else:
                     part.gain = math.nan
             elif len(graph.edges[i]) == 1:

@@ -28,24 +28,32 @@ def severed(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _part(reading: Reading, limits: Limits) -> Finding | None:
-    """A part that the optimizer holds and no gradient path leads to: a branch cut off, beside others that learn."""
+    """A part that is to be trained and no gradient path leads to: a branch cut off, beside others that learn.
+
+    Without an optimizer nobody has said that it is to be trained: a frozen encoder may run under no_grad.  A reentrant
+    checkpoint around parameters that require a gradient is meant to train them.
+    """
     every = probes(reading)
-    held = {layer.path for layer in reading.layers if layer.trained and not math.isnan(layer.update_ratio)}
+    asked = [layer for layer in reading.layers if layer.trained]
+    held = {layer.path for layer in asked if not reading.optimizer or not math.isnan(layer.update_ratio)}
     lost = [
         path
         for path in (*reading.detached, *reading.unrecorded)
         if path in held and all(path in (*probe.detached, *probe.unrecorded) for probe in every)
     ]
-    if not lost or not reading.optimizer:
+    if not lost:
         return None
     gap = _gap(reading, lost)
-    if reading.course is None:  # no path is no path in one step as well; but a spare head may be meant
+    if not reading.optimizer:
+        alarm = gap is not None and gap.op == "checkpoint"
+    elif reading.course is None:  # no path is no path in one step as well; but a spare head may be meant
         alarm = 2 * len(lost) >= len(held)
     else:
         alarm = learning(reading, limits) in ("not", "little")
     found = _finding(
         reading,
-        claim=f"no gradient path leads to {len(lost)} of the layers that {reading.optimizer} is to train{_words(gap)}",
+        claim=f"no gradient path leads to {len(lost)} of the {len(held)} layers that "
+        f"{f'{reading.optimizer} is to train' if reading.optimizer else 'require a gradient'}{_words(gap)}",
         where=_beside(gap, lost),
         line=gap.line if gap is not None else "",
         helps=(_remedy(gap),),

@@ -17,6 +17,7 @@ from torch.autograd.graph import Node
 
 from fadeout.call.batch import Closure, tensors
 from fadeout.errors import FadeoutError
+from fadeout.probe.cuts import node_of
 from fadeout.probe.graph import Graph
 from fadeout.probe.guard import Guard
 from fadeout.probe.lines import line_of
@@ -82,7 +83,7 @@ class Loops(Observer):
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """A module returned; steps of a recurrence return states, (N, D) each."""
         if not isinstance(module, nn.RNNBase) and torch.is_grad_enabled():
-            self._count(id(module), path, args, [t for t in tensors(out) if t.grad_fn is not None])
+            self._count(id(module), path, args, [t for t in tensors(out) if node_of(t) is not None])
 
     def _count(self, key: Hashable, path: str, args: tuple[Any, ...], results: list[Tensor]) -> None:
         uses = self.uses.get(key)
@@ -93,7 +94,7 @@ class Loops(Observer):
             return
         uses.severed = any(not t.requires_grad and t.data_ptr() in uses.memory for t in tensors(args))
         uses.memory = {t.data_ptr() for t in results}
-        uses.last = [*uses.last[-1:], [t.grad_fn for t in results if t.grad_fn is not None]]
+        uses.last = [*uses.last[-1:], [node for t in results if (node := node_of(t)) is not None]]
         for place, tensor in enumerate(results):
             if not tensor.requires_grad:
                 continue
@@ -187,7 +188,7 @@ class _Again:
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         key = id(module)
         if key in self.wanted and torch.is_grad_enabled():
-            self.results[key].append([t for t in tensors(out) if t.grad_fn is not None])
+            self.results[key].append([t for t in tensors(out) if node_of(t) is not None])
             if isinstance(module, _CELLS):
                 self.cells[key] = module
                 self.arguments[key].append(args)
