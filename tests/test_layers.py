@@ -83,12 +83,26 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_public_names_are_pinned():
     assert set(fadeout.__all__) == {
-        "Exam", "FadeoutError", "Finding", "Ledger", "ModelError", "__version__", "compare", "diagnose",
-        "examine", "load", "measure", "predict", "report", "save",
+        "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "RULES", "Reading", "__version__",
+        "compare", "diagnose", "examine", "load", "measure", "predict", "read", "report", "save",
     }  # fmt: skip
     assert len(fadeout.__all__) <= 30
     for name in fadeout.__all__:
         assert getattr(fadeout, name) is not None
+
+
+def test_public_names_are_functions_whatever_was_imported_before():
+    """A submodule of a verb's name would shadow it once it is imported."""
+    code = """
+import importlib, pkgutil, fadeout
+for module in pkgutil.walk_packages(fadeout.__path__, "fadeout."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+verbs = [name for name in fadeout.__all__ if name.islower() and not name.startswith("_")]
+assert len(verbs) >= 9 and all(callable(getattr(fadeout, name)) for name in verbs), verbs
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_name_says_what_there_is():

@@ -1,6 +1,7 @@
 """The HTML report: one file that needs no network; and a fragment for notebooks."""
 
 import json
+import math
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -98,9 +99,17 @@ def _library() -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that can stand inside a script tag."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """JSON that can stand inside a script tag; what is no number for a chart is null."""
+    text = json.dumps(_drawable(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _drawable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _drawable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_drawable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _chart(drawn: dict[str, Any], name: str, chart: Any) -> str:

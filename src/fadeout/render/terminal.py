@@ -289,9 +289,10 @@ def _findings(exam: Exam, page: Page, most: int) -> Iterator[Text]:
         claim = words.plain(finding.claim)
         if claim not in exam.sentence:
             yield from prose(claim, page, indent=indent)
-        for line in flow(sentences.evidence(finding)[:4], "; ", min(page.width, PROSE) - len(indent)):
+        room = min(page.width, PROSE) - len(indent)
+        said = [*flow(sentences.evidence(finding)[:4], "; ", room), sentences.STATUS_WORDS[finding.status]]
+        for line in (part for each in said for part in wrap_keep(each, room)):
             yield dim(indent + line)
-        yield dim(indent + sentences.STATUS_WORDS[finding.status])
     left = len(exam.findings) - most
     if left > 0:
         yield dim(f"  and {words.count(left, 'more finding')}")

@@ -146,7 +146,7 @@ def build(kind: Any, data: Any, *, at: str = "exam") -> Any:
     raise ValueError(at)
 
 
-_LARGEST = 1 << 62  # no count and no seed is larger
+_LARGEST = 1 << 64  # no count and no seed is larger
 
 
 def _record(kind: type, data: Any, at: str) -> Any:
