@@ -3,6 +3,9 @@
     python benchmarks/cost.py            the table, as Markdown
     python benchmarks/cost.py --quick    three networks, few runs
 
+First networks as they are trained; then ten model classes of transformers as small as they come, where a node is
+a few microseconds of work and what counts is the cost of a node.
+
 Times are the median over pairs of process time on one thread; each pair runs the plain pass and
 the measured one right after another, so a machine whose speed drifts does not matter.  Memory is
 the peak of live tensor bytes by torch's own profiler, in a separate run.
@@ -23,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fadeout
-from fadeout.probe import measure
+from fadeout import measure
 
 
 class ResidualMLP(nn.Module):
@@ -77,7 +80,8 @@ def networks(quick: bool) -> dict[str, tuple[nn.Module, tuple[Tensor, Tensor]]]:
     gpt = GPT2LMHeadModel(
         GPT2Config(
             n_layer=12, n_embd=256, n_head=8, vocab_size=1000, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0,
-            bos_token_id=None, eos_token_id=None, use_cache=False,
+            bos_token_id=None, eos_token_id=None,
+                    use_cache=False,
         )
     )  # fmt: skip
     ids = torch.randint(0, 1000, (8, 128), generator=draw)
@@ -158,33 +162,120 @@ class Tee(io.TextIOBase):
         return len(text)
 
 
+def transformers_classes() -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
+    """Ten model classes with batches that carry their own labels, random weights, tens of thousands of parameters."""
+    import transformers as hf
+
+    hf.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    ids, images = torch.randint(0, 100, (4, 16)), torch.randn(2, 3, 32, 32)
+    text, picture = {"input_ids": ids, "labels": ids}, {"pixel_values": images, "labels": torch.tensor([0, 1])}
+    common = {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 100,
+    }  # fmt: skip
+    vision = {key: value for key, value in common.items() if key != "vocab_size"}
+    stages = {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "num_labels": 3}
+    return {
+        "BertForMaskedLM": (hf.BertForMaskedLM(hf.BertConfig(**common)), text),
+        "GPT2LMHeadModel": (
+            hf.GPT2LMHeadModel(
+                hf.GPT2Config(
+                    n_embd=32, n_layer=2, n_head=4, vocab_size=100, bos_token_id=None, eos_token_id=None,
+                    use_cache=False,
+                )
+            ),
+            text,
+        ),
+        "LlamaForCausalLM": (
+            hf.LlamaForCausalLM(hf.LlamaConfig(**common, num_key_value_heads=2, use_cache=False)),
+            text,
+        ),
+        "MixtralForCausalLM": (
+            hf.MixtralForCausalLM(hf.MixtralConfig(**common, num_key_value_heads=2, num_local_experts=4)),
+            text,
+        ),
+        "T5ForConditionalGeneration": (
+            hf.T5ForConditionalGeneration(
+                hf.T5Config(
+                    d_model=32, d_ff=64, num_layers=2, num_heads=4, d_kv=8, vocab_size=100, decoder_start_token_id=0
+                )
+            ),
+            text,
+        ),
+        "DistilBertForMaskedLM": (
+            hf.DistilBertForMaskedLM(
+                hf.DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=100)
+            ),
+            text,
+        ),
+        "MambaForCausalLM": (
+            hf.MambaForCausalLM(hf.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=100, state_size=8)),
+            text,
+        ),
+        "ViTForImageClassification": (
+            hf.ViTForImageClassification(hf.ViTConfig(**vision, image_size=32, patch_size=8, num_labels=3)),
+            picture,
+        ),
+        "ResNetForImageClassification": (
+            hf.ResNetForImageClassification(hf.ResNetConfig(embedding_size=8, **stages)),
+            picture,
+        ),
+        "ConvNextForImageClassification": (
+            hf.ConvNextForImageClassification(hf.ConvNextConfig(**stages)),
+            picture,
+        ),
+    }  # fmt: skip
+
+
+def row(
+    name: str,
+    model: nn.Module,
+    batch: object,
+    loss: Callable[..., Tensor] | None,
+    scalar: Callable[[], Tensor],
+    runs: int,
+) -> None:
+    """One line of a table."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters)
+
+    def plain() -> object:
+        return torch.autograd.grad(scalar(), parameters, allow_unused=True)
+
+    def measured() -> object:
+        return measure(model, batch, loss=loss)
+
+    def examined() -> object:
+        return fadeout.examine(model, batch, loss=loss, optimizer=optimizer)
+
+    nodes = measure(model, batch, loss=loss).nodes
+    base, ratio, extra = paired(plain, measured, runs)
+    _, whole, more = paired(plain, examined, runs)
+    memory = peak(plain)
+    print(
+        f"| {name} | {base * 1e3:.0f} ms | {nodes} | x{ratio:.2f} | {extra / nodes * 1e6:.0f} | x{whole:.2f} "
+        f"| {more / nodes * 1e6:.0f} | {memory / 2**20:.1f} MiB | x{peak(measured) / memory:.2f} "
+        f"| x{peak(examined) / memory:.2f} |",
+        flush=True,
+    )
+
+
+HEAD = (
+    "| network | plain | nodes | measure | us a node | examine | us a node | plain memory | measure | examine |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+)
+
+
 def table(quick: bool, runs: int) -> None:
     print(f"torch {torch.__version__}, one thread, median of {runs} pairs\n")
-    print("| network | plain | nodes | measure | us a node | measure, peak memory | examine |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for name, (model, batch) in networks(quick).items():
-        parameters = list(model.parameters())
-        x, y = batch
-        optimizer = torch.optim.Adam(parameters)
-
-        def plain(model=model, x=x, y=y, parameters=parameters) -> object:  # type: ignore[no-untyped-def]
-            return torch.autograd.grad(F.cross_entropy(model(x), y), parameters)
-
-        def measured(model=model, batch=batch) -> object:  # type: ignore[no-untyped-def]
-            return measure(model, batch, loss=F.cross_entropy)
-
-        def examined(model=model, batch=batch, optimizer=optimizer) -> object:  # type: ignore[no-untyped-def]
-            return fadeout.examine(model, batch, loss=F.cross_entropy, optimizer=optimizer)
-
-        nodes = measure(model, batch, loss=F.cross_entropy).nodes
-        base, ratio, extra = paired(plain, measured, runs)
-        memory = peak(measured) / peak(plain)
-        whole = f"x{paired(plain, examined, runs)[1]:.2f}" if hasattr(fadeout, "examine") else "-"
-        print(
-            f"| {name} | {base * 1e3:.0f} ms | {nodes} | x{ratio:.2f} | {extra / nodes * 1e6:.0f} "
-            f"| x{memory:.2f} | {whole} |",
-            flush=True,
-        )
+    print(HEAD)
+    for name, (model, (x, y)) in networks(quick).items():
+        row(name, model, (x, y), F.cross_entropy, lambda m=model, x=x, y=y: F.cross_entropy(m(x), y), runs)  # type: ignore[misc]
+    if not quick:
+        print("\nTen model classes of transformers, two layers of width 32:\n")
+        print(HEAD)
+        for name, (model, batch) in transformers_classes().items():
+            row(name, model, batch, None, lambda m=model, b=batch: m(**b).loss, runs)  # type: ignore[misc]
     print("\nCost per node at growing depth (MLP of width 16, batch 4):\n")
     for depth in (100, 1_000, 10_000):
         model, x, y = mlp(depth, 16, nn.Tanh, 1.0), 0.01 * torch.randn(4, 64), torch.randint(0, 10, (4,))

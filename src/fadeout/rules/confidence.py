@@ -1,19 +1,41 @@
-"""Confidence: how often an alarm was right on the scoreboard, the lower end of Wilson's 95 % interval.  No torch.
+"""Confidence: how often an alarm was right on programs that the rules were not made on.  No torch.
 
-python -m benchmarks.truth.score --half all prints the counts: alarms on a sick program with an
-accepted label, over all alarms, both halves.
+The counts are those of docs/truth.md, the sealed half (`python -m benchmarks.truth.score --half all`): alarms on a
+sick program under an accepted label, over all alarms.  A code with few alarms there takes the figure of all codes.
+tests/test_truth.py holds the table against the page.
 """
 
+import math
 from dataclasses import replace
 
 from fadeout.records import Finding, Reading
 
-ONE_STEP = 0.87  # 128 of 138
-COURSE = 0.94  # 156 of 160
+ENOUGH = 20  # alarms of one code, from which its own figure is used
+ALL = "any"
+Counts = dict[str, tuple[int, int]]  # code -> (right, alarms)
+
+ONE_STEP: Counts = {}
+COURSE: Counts = {}
+
+
+def lower_end(right: int, alarms: int) -> float:
+    """Lower end of Wilson's 95 % interval (Wilson 1927); nan without a case."""
+    if not alarms:
+        return math.nan
+    z = 1.959964
+    share = right / alarms
+    spread = z * math.sqrt(share * (1 - share) / alarms + z * z / (4 * alarms * alarms))
+    return (share + z * z / (2 * alarms) - spread) / (1 + z * z / alarms)
+
+
+def confidence(code: str, counts: Counts) -> float:
+    """The figure for one code."""
+    own = counts.get(code, (0, 0))
+    return lower_end(*(own if own[1] >= ENOUGH else counts[ALL]))
 
 
 def with_confidence(finding: Finding, reading: Reading) -> Finding:
     """The finding with the measured figure; nan for warnings and notes, which nothing was held against."""
     if finding.level != "alarm":
-        return replace(finding, confidence=float("nan"))
-    return replace(finding, confidence=ONE_STEP if reading.course is None else COURSE)
+        return replace(finding, confidence=math.nan)
+    return replace(finding, confidence=confidence(finding.code, ONE_STEP if reading.course is None else COURSE))
