@@ -23,11 +23,27 @@ LAYERS = (
     "call",
     "theory records errors version",
 )
+PROBE = (  # floors inside probe
+    "__init__",
+    "measurement",
+    "reading",
+    "session process replay",
+    "instruments recurrent",
+    "account",
+    "graph",
+    "later",
+)
 RANK = {name: len(LAYERS) - i for i, row in enumerate(LAYERS) for name in row.split()}
 SRC = Path(__file__).parents[1] / "src" / "fadeout"
 # records are shown by what lies above them: these hooks alone call upward, lazily
 UPWARD = {"to_dict", "__str__", "_repr_html_", "__dataframe__", "__arrow_c_stream__"}
 TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "pages", "cli", "glossary")
+
+
+def modules(tree: ast.AST) -> set[str]:
+    """Modules that a syntax tree imports names from."""
+    plain = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    return plain | {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
 
 
 def imports(tree: ast.AST, file: Path) -> set[str]:
@@ -58,6 +74,16 @@ def test_unit_imports_only_from_below(unit):
             tree = without_display_hooks(tree)
         upward = {u for u in imports(tree, file) - {unit} if RANK.get(u, 0) >= RANK[unit]}
         assert not upward, f"{file.relative_to(SRC)} imports {upward}: move the shared part down"
+
+
+def test_the_rooms_of_probe_import_only_from_below():
+    rank = {name: len(PROBE) - i for i, row in enumerate(PROBE) for name in row.split()}
+    probe = SRC / "probe"
+    for file in probe.rglob("*.py"):
+        room = file.relative_to(probe).with_suffix("").parts[0]
+        names = {m.split(".")[2] for m in modules(ast.parse(file.read_text())) if m.startswith("fadeout.probe.")}
+        upward = {n for n in names - {room} if rank[n] >= rank[room]}
+        assert not upward, f"probe/{room} imports {upward}: move the shared part down"
 
 
 def test_every_unit_has_a_rank():

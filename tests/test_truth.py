@@ -15,7 +15,7 @@ import fadeout
 
 TUNED = [case for half, _, case in drawn() if half == "tuned"]
 QUICK = sorted((c for c in TUNED if c.steps <= 200), key=lambda c: c.name)
-FAULTS = [c for c in QUICK if c.group == "fault"][::6]
+FAULTS = [c for c in QUICK if c.group == "fault"][::3]
 HEALTHY = [c for c in QUICK if c.group == "healthy"][::7]
 
 

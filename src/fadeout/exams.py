@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from fadeout.counterfactual import Bench, can_confirm, confirm
 from fadeout.course.steps import take_course
 from fadeout.forecast import predict_from
+from fadeout.probe.instruments.updates import optimizers_in
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import Taken, take_reading
-from fadeout.probe.updates import optimizers_in
 from fadeout.records import Course, Environment, Exam, Finding, Reading, Training
 from fadeout.rules import LIMITS, RULES, Limits, Rule, diagnose, progress, sentence, verdict
 from fadeout.rules.vanishing import chain_fades, fades

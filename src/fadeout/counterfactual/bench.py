@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.call.batch import Closure
+from fadeout.call.copies import copy_of
+from fadeout.call.guard import Guard
 from fadeout.errors import FadeoutError
-from fadeout.probe.chains import bypassed, chains
-from fadeout.probe.copies import copy_of
-from fadeout.probe.guard import Guard
-from fadeout.probe.passes import Observer
+from fadeout.probe.account.chains import bypassed, chains
+from fadeout.probe.account.passes import Observer
 from fadeout.probe.session import Session
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.call.batch import closure, fresh
-from fadeout.probe.guard import Guard
+from fadeout.call.guard import Guard
 
 NEAR = 0.01  # of the spread of the inputs: how far a neighbour stands
 ROWS = 64

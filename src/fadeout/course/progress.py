@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.call.batch import Closure, closure, fresh
-from fadeout.course.without import under_autocast, without_dropout
-from fadeout.probe.guard import Guard
+from fadeout.call.guard import Guard
+from fadeout.call.modes import under_autocast, without_dropout
 
 IGNORED = -100  # torch's own ignore_index
 

@@ -11,24 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.call.alone import undisturbed
 from fadeout.call.batch import closure, fresh, tensors
+from fadeout.call.copies import copy_of
+from fadeout.call.failures import at_line, first_line, hint
+from fadeout.call.guard import Guard
+from fadeout.call.isolate import Isolation
+from fadeout.call.modes import under_autocast, without_dropout
+from fadeout.call.subject import unwrapped
 from fadeout.call.train_step import bound
 from fadeout.course.batches import Rows, Stream
 from fadeout.course.capture import caught, clipping, which_backward
 from fadeout.course.noise import neighbours_agree, signal_to_noise
 from fadeout.course.progress import judge, unjudged
 from fadeout.course.trespass import Originals, ReachedError, WritesDataError, no_steps_on, no_writes_into
-from fadeout.course.without import under_autocast, without_dropout
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.probe.alone import undisturbed
-from fadeout.probe.copies import copy_of
-from fadeout.probe.failures import at_line, first_line, hint
-from fadeout.probe.guard import Guard
-from fadeout.probe.isolate import Isolation
-from fadeout.probe.names import readable_path
-from fadeout.probe.norms import norm, read
+from fadeout.probe.account.norms import norm, read
+from fadeout.probe.graph.names import readable_path
 from fadeout.probe.reading import How, Shown, Taken, take_reading
-from fadeout.probe.subject import unwrapped
 from fadeout.records import Course, Reading
 
 FIRST = (0, 3, 6, 11, 21)  # steps after which probes are taken; from there on GROWTH times further

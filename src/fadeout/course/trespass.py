@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from fadeout.probe.guard import Guard, address
-from fadeout.probe.writes import written
+from fadeout.call.guard import Guard, address
+from fadeout.call.writes import written
 
 
 class ReachedError(BaseException):

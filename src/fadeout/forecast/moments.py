@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from fadeout.probe.sketch import Phi
+from fadeout.probe.instruments.sketch import Phi
 from fadeout.theory import Activation, Moments, moments_at, read_activation
 from fadeout.theory.expectation import moment_curves
 

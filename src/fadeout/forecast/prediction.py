@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from fadeout.forecast.pulls import Pull, expect_pulls
 from fadeout.forecast.signals import Signal, expect_signals
 from fadeout.forecast.surprises import find_surprises
-from fadeout.probe.graph import weights_around
+from fadeout.probe.graph.graph import weights_around
+from fadeout.probe.instruments.sketch import Sketch, Sketcher
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.session import Session
-from fadeout.probe.sketch import Sketch, Sketcher
 from fadeout.records import Forecast, ForecastLayer, Ledger
 from fadeout.theory import band
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fadeout.forecast.moments import moments_near
 from fadeout.forecast.signals import BATCH_NORMS, LAYER_NORMS, RMS_NORMS, SAME, Signal, divided_input, mixing
-from fadeout.probe.graph import weights_around
-from fadeout.probe.sketch import Sketch
+from fadeout.probe.graph.graph import weights_around
+from fadeout.probe.instruments.sketch import Sketch
 from fadeout.theory import layer_beta
 
 _TOTALS = frozenset({"Mean", "Sum", "AvgPool2D", "AdaptiveAvgPool2D", "AvgPool1D", "AdaptiveAvgPool1D"})

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from fadeout.forecast.moments import known_activation, moments_near
-from fadeout.probe.sketch import Phi, Sketch
+from fadeout.probe.instruments.sketch import Phi, Sketch
 from fadeout.theory.expectation import expect_product
 
 SAME = frozenset(

@@ -11,10 +11,10 @@ import torch
 import torch.nn.utils as torch_nn_utils
 import torch.utils.checkpoint as torch_checkpoint
 
-from fadeout.probe.alone import one_at_a_time
-from fadeout.probe.guard import forget_keyword_hooks, keyword_hooks
-from fadeout.probe.interrupts import deferred, unbroken
-from fadeout.probe.names import Names
+from fadeout.call.alone import one_at_a_time
+from fadeout.call.guard import forget_keyword_hooks, keyword_hooks
+from fadeout.call.interrupts import deferred, unbroken
+from fadeout.probe.graph.names import Names
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

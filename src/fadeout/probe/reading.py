@@ -11,28 +11,28 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fadeout.call.batch import Closure, tensors
-from fadeout.probe import kinds
-from fadeout.probe.attention import Attention
-from fadeout.probe.chains import bypassed, chains
-from fadeout.probe.dormancy import Dormancy
-from fadeout.probe.layers import Row, layer_rows
-from fadeout.probe.names import readable_path
-from fadeout.probe.norms import norm
-from fadeout.probe.observed import Observed
-from fadeout.probe.passes import Pass
-from fadeout.probe.precision import Hunt
-from fadeout.probe.profile import effective_depth, straight_line
+from fadeout.probe.account.chains import bypassed, chains
+from fadeout.probe.account.norms import norm
+from fadeout.probe.account.observed import Observed
+from fadeout.probe.account.passes import Pass
+from fadeout.probe.account.profile import effective_depth, straight_line
+from fadeout.probe.graph import kinds
+from fadeout.probe.graph.names import readable_path
+from fadeout.probe.graph.unregistered import attribute_of
+from fadeout.probe.instruments.attention import Attention
+from fadeout.probe.instruments.dormancy import Dormancy
+from fadeout.probe.instruments.layers import Row, layer_rows
+from fadeout.probe.instruments.mixing import Mixing
+from fadeout.probe.instruments.precision import Hunt
+from fadeout.probe.instruments.reach import reach_map
+from fadeout.probe.instruments.sketch import Sketch, Sketcher
+from fadeout.probe.instruments.units import STAND_INS, Units
+from fadeout.probe.instruments.updates import optimizers_in
+from fadeout.probe.instruments.weights import weights_of, zero_weights
 from fadeout.probe.recurrent.causes import cause_of
 from fadeout.probe.recurrent.loops import Loops, loop_profiles
 from fadeout.probe.recurrent.watch import Recurrence
 from fadeout.probe.session import Session
-from fadeout.probe.sketch import Sketch, Sketcher
-from fadeout.probe.streams import Mixing
-from fadeout.probe.tokens import reach_map
-from fadeout.probe.units import STAND_INS, Units
-from fadeout.probe.unregistered import attribute_of
-from fadeout.probe.updates import optimizers_in
-from fadeout.probe.weights import weights_of, zero_weights
 from fadeout.records import Ledger, Origin, Reading, Signal, TimeProfile, TokenProfile, Unaccounted
 
 How = Literal["whole", "start", "brief"]

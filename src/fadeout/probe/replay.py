@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fadeout.probe import kinds
-from fadeout.probe.graph import Graph
-from fadeout.probe.norms import norm
-from fadeout.probe.passes import Observer
-from fadeout.probe.tape import Watcher
+from fadeout.probe.account.norms import norm
+from fadeout.probe.account.passes import Observer
+from fadeout.probe.account.tape import Watcher
+from fadeout.probe.graph import kinds
+from fadeout.probe.graph.graph import Graph
 from fadeout.records import Kind
 
 

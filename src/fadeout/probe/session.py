@@ -9,13 +9,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from fadeout.call.alone import undisturbed
 from fadeout.call.batch import Closure, closure, tensors
-from fadeout.probe import ranges
-from fadeout.probe.account import read_ledger
-from fadeout.probe.alone import undisturbed
-from fadeout.probe.guard import Guard
-from fadeout.probe.passes import Attempt, Observer, Pass, Several, take
-from fadeout.probe.subject import Subject, double_copy, subject
+from fadeout.call.guard import Guard
+from fadeout.call.subject import Subject, double_copy, subject
+from fadeout.probe.account import ranges
+from fadeout.probe.account.ledger import read_ledger
+from fadeout.probe.account.passes import Attempt, Observer, Pass, Several, take
 from fadeout.records import Ledger, Unaccounted
 
 DOUBLE_FLOOR = -153.0  # decades: below it squares leave float64

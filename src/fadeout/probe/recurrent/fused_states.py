@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fadeout.errors import FadeoutError
-from fadeout.probe.norms import read
+from fadeout.probe.account.norms import read
 from fadeout.probe.recurrent.cells import Factors, Weights, factors
 
 SEGMENT_BYTES = 4 << 20  # a segment's derivatives: 1 to 8 MiB cost the same, 96 MiB leave the cache, x1.5

@@ -16,20 +16,21 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from fadeout.call.batch import Closure, tensors
+from fadeout.call.guard import Guard
+from fadeout.call.modes import autocast_of
+from fadeout.call.subject import Subject
 from fadeout.errors import FadeoutError
-from fadeout.probe.cuts import node_of
-from fadeout.probe.graph import Graph
-from fadeout.probe.guard import Guard
-from fadeout.probe.lines import line_of
-from fadeout.probe.names import Names
-from fadeout.probe.norms import norm, read
-from fadeout.probe.passes import Observer, autocast_of
+from fadeout.probe.account.norms import norm, read
+from fadeout.probe.account.passes import Observer
+from fadeout.probe.account.tape import Watcher
+from fadeout.probe.graph.cuts import node_of
+from fadeout.probe.graph.graph import Graph
+from fadeout.probe.graph.lines import line_of
+from fadeout.probe.graph.names import Names
 from fadeout.probe.recurrent.spectrum import step_spectra
 from fadeout.probe.recurrent.through_time import one_decade, time_profile
 from fadeout.probe.recurrent.unrolled import State
 from fadeout.probe.recurrent.watch import as_record
-from fadeout.probe.subject import Subject
-from fadeout.probe.tape import Watcher
 from fadeout.records import Cut, TimeProfile
 
 LEAST = 8  # uses of one weight in one pass from which they are time

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fadeout.probe.norms import read
+from fadeout.probe.account.norms import read
 from fadeout.probe.recurrent.cells import GATES, Factors
 from fadeout.probe.recurrent.columns import Entry, Stream, log2, power
 from fadeout.probe.recurrent.fused_states import Side

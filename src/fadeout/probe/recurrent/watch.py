@@ -11,16 +11,16 @@ from torch.nn.utils.rnn import PackedSequence
 
 from fadeout.call.batch import tensors
 from fadeout.errors import FadeoutError
-from fadeout.probe.graph import Graph
-from fadeout.probe.lines import line_of
-from fadeout.probe.names import Names
-from fadeout.probe.passes import Observer
+from fadeout.probe.account.passes import Observer
+from fadeout.probe.account.tape import Watcher
+from fadeout.probe.graph.graph import Graph
+from fadeout.probe.graph.lines import line_of
+from fadeout.probe.graph.names import Names
 from fadeout.probe.recurrent.gates import horizons_of
 from fadeout.probe.recurrent.profiles import GateHorizon
 from fadeout.probe.recurrent.profiles import TimeProfile as Walked
 from fadeout.probe.recurrent.spectrum import step_spectra
 from fadeout.probe.recurrent.through_time import time_profile
-from fadeout.probe.tape import Watcher
 from fadeout.records import Cut, GateSpan, StepSpectrum, TimeProfile
 
 CALLS = 4  # of one module in one pass that are profiled

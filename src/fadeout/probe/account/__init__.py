@@ -1,0 +1,1 @@
+"""The account: norms of every gradient in flight, and the ledger that is made of them."""

@@ -1,0 +1,1 @@
+"""The autograd graph of a loss: who made each operation, and what lies between the loss and the data."""

@@ -1,0 +1,1 @@
+"""Instruments: a measured quantity each, beside the account."""
