@@ -1,5 +1,6 @@
 """A fast part of the scoreboard: faults found, healthy programs left alone, the truth itself sound."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from benchmarks.truth import score
 from benchmarks.truth.draw import drawn
 
 import fadeout
+from fadeout.rules import confidence
 
 TUNED = [case for half, _, case in drawn() if half == "tuned"]
 QUICK = sorted((c for c in TUNED if c.steps <= 200), key=lambda c: c.name)
@@ -76,3 +78,12 @@ def test_a_place_is_right_at_an_accepted_module_or_inside_one():
     assert score.near(("blocks.1.linear", "head"), ("blocks.1",))
     assert not score.near(("head", "blocks.1"), ("blocks.1",))
     assert not score.near((), ("blocks.1",))
+
+
+def test_confidence_rests_on_the_counts_of_the_published_page():
+    page = (Path(__file__).parents[1] / "docs" / "truth.md").read_text()
+    rows = re.findall(r"^\| (any|FO\d+) \| (-|\d+/\d+)[^|]*\| (-|\d+/\d+)", page, re.MULTILINE)
+    assert len(rows) > 5
+    for column, counts in enumerate((confidence.ONE_STEP, confidence.COURSE), start=1):
+        published = {row[0]: tuple(map(int, row[column].split("/"))) for row in rows if row[column] != "-"}
+        assert published == counts

@@ -14,8 +14,27 @@ ENOUGH = 20  # alarms of one code, from which its own figure is used
 ALL = "any"
 Counts = dict[str, tuple[int, int]]  # code -> (right, alarms)
 
-ONE_STEP: Counts = {"any": (65, 73)}
-COURSE: Counts = {"any": (77, 80)}
+ONE_STEP: Counts = {
+    "any": (65, 73),
+    "FO101": (7, 9),
+    "FO102": (7, 8),
+    "FO103": (15, 15),
+    "FO104": (11, 13),
+    "FO105": (11, 11),
+    "FO106": (9, 11),
+    "FO107": (5, 6),
+}
+COURSE: Counts = {
+    "any": (77, 79),
+    "FO101": (7, 7),
+    "FO102": (15, 15),
+    "FO103": (15, 15),
+    "FO104": (12, 14),
+    "FO105": (10, 10),
+    "FO106": (10, 10),
+    "FO107": (5, 5),
+    "FO108": (3, 3),
+}
 
 
 def lower_end(right: int, alarms: int) -> float:
