@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import fadeout
+from fadeout.call.question import Question
 from fadeout.probe.reading import take_reading
 from fadeout.records import Course
 from fadeout.rules import diagnose
@@ -109,10 +110,9 @@ def rules() -> None:
     layers = [m for _ in range(1000) for m in (nn.Linear(16, 16), nn.Tanh())]
     model = nn.Sequential(*layers, nn.Linear(16, 3))
     batch = (torch.randn(32, 16), torch.randint(0, 3, (32,)))
-    reading = take_reading(
-        model, batch, loss=F.cross_entropy, step=None, optimizer=torch.optim.Adam(model.parameters()), within=None,
-        autocast=None, reach=0, verb="bench",
-    ).reading  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters())
+    question = Question(verb="bench", model=model, batch=batch, loss=F.cross_entropy, optimizer=optimizer)
+    reading = take_reading(question).reading
     course = Course(
         steps=300, losses=(1.0,) * 300, probes=(reading,) * 10, learned=(0.0,) * 10, constant=1.1, updates=(),
         growth=1.0, broken=None, backwards=1, ignores_targets=False, clipped=0.0,

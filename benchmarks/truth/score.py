@@ -54,7 +54,8 @@ def measure(name: str) -> tuple[str, float, str]:
     import torch
     from benchmarks.truth.baselines import BASELINES
 
-    from fadeout.course.steps import take_course
+    from fadeout.call.question import Question
+    from fadeout.course.training import take_course
     from fadeout.store.contract import plain
 
     torch.set_num_threads(1)
@@ -65,18 +66,16 @@ def measure(name: str) -> tuple[str, float, str]:
     try:
         torch.manual_seed(0)
         setup = case.build()
-        found = take_course(
-            setup.model,
-            setup.batches,
+        question = Question(
+            verb="examine",
+            model=setup.model,
+            batch=setup.batches,
             loss=setup.loss,
             optimizer=setup.optimizer,
             train_step=setup.train_step,
             steps=case.steps,
-            within=None,
-            autocast=None,
-            reach=0,
-            verb="examine",
-        ).reading
+        )
+        found = take_course(question).reading
     except Exception as trouble:
         error = f"{type(trouble).__name__}: {trouble}\n{traceback.format_exc()}"
     seconds = time.perf_counter() - begun

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.call.question import Question
 from fadeout.counterfactual import Bench, can_confirm, confirm
-from fadeout.course.steps import take_course
+from fadeout.course.training import take_course
 from fadeout.forecast import predict_from
 from fadeout.probe.instruments.updates import optimizers_in
 from fadeout.probe.process import leaves_no_trace
@@ -79,26 +80,17 @@ def examine(
         ModelError: If the model raises; the original stands in `__cause__`.
     """
     begun = time.perf_counter()
-    taken = _taken(
-        model,
-        batch,
-        loss=loss,
-        step=step,
-        optimizer=optimizer,
-        within=within,
-        autocast=autocast,
-        reach=reach,
-        steps=steps,
-        train_step=train_step,
-        verb="examine",
-        limits=limits,
-    )
+    question = Question(
+        verb="examine", model=model, batch=batch, loss=loss, step=step, optimizer=optimizer, within=within,
+        autocast=autocast, reach=reach, steps=steps, train_step=train_step,
+    )  # fmt: skip
+    taken = _taken(question, limits)
     reading, sketch, seen, notes = taken.reading, taken.sketch, taken.seen, taken.notes
     assert sketch is not None
     forecast = predict_from(sketch, reading.ledger)
     foreseen = forecast.decades if forecast is not None and forecast.decades is not None else math.nan
     findings = tuple(_foreseen(found, reading, foreseen) for found in diagnose(reading, rules=rules, limits=limits))
-    findings = tuple(_tested(found, taken, within, autocast) if can_confirm(found) else found for found in findings)
+    findings = tuple(_tested(found, taken, question) if can_confirm(found) else found for found in findings)
     word = verdict(reading, findings)
     parameter = next(seen.subject.watched.parameters())
     return Exam(
@@ -161,72 +153,30 @@ def read(
     Raises:
         As `examine`.
     """
-    return _taken(
-        model,
-        batch,
-        loss=loss,
-        step=step,
-        optimizer=optimizer,
-        within=within,
-        autocast=autocast,
-        reach=reach,
-        steps=steps,
-        train_step=train_step,
-        verb="read",
-    ).reading
+    question = Question(
+        verb="read", model=model, batch=batch, loss=loss, step=step, optimizer=optimizer, within=within,
+        autocast=autocast, reach=reach, steps=steps, train_step=train_step,
+    )  # fmt: skip
+    return _taken(question, LIMITS).reading
 
 
-def _taken(
-    model: nn.Module,
-    batch: Any,
-    *,
-    loss: Callable[..., Tensor] | None,
-    step: Callable[[nn.Module], Tensor] | None,
-    optimizer: Optimizer | None,
-    within: str | None,
-    autocast: torch.dtype | bool | None,
-    reach: int,
-    steps: int,
-    train_step: Callable[..., Any] | None,
-    verb: str,
-    limits: Limits = LIMITS,
-) -> Taken:
+def _taken(question: Question, limits: Limits) -> Taken:
     """The measurement behind an exam: of one step, or of a course of them."""
+    verb, autocast = question.verb, question.autocast
     if not isinstance(autocast, (torch.dtype, bool, type(None))):
         raise TypeError(f"{verb}: autocast= must be a dtype, e.g. torch.bfloat16, or True; got {autocast!r}")
-    if not steps and train_step is None:
-        return take_reading(
-            model,
-            batch,
-            loss=loss,
-            step=step,
-            optimizer=optimizer,
-            within=within,
-            autocast=autocast,
-            reach=reach,
-            verb=verb,
-        )
-    if step is not None:
+    if not question.steps and question.train_step is None:
+        return take_reading(question)
+    if question.step is not None:
         raise ValueError(f"{verb}: steps= trains by loss= and optimizer=, or by train_step=; leave out step=")
-    return take_course(
-        model,
-        batch,
-        loss=loss,
-        optimizer=optimizer,
-        train_step=train_step,
-        steps=steps,
-        within=within,
-        autocast=autocast,
-        reach=reach,
-        marks={
-            FADES: lambda reading: fades(reading, limits),
-            CHAIN_FADES: lambda reading: chain_fades(reading, limits),
-        },
-        verb=verb,
-    )
+    marks = {
+        FADES: lambda reading: fades(reading, limits),
+        CHAIN_FADES: lambda reading: chain_fades(reading, limits),
+    }
+    return take_course(question, marks=marks)
 
 
-def _tested(finding: Finding, taken: Taken, within: str | None, autocast: torch.dtype | bool | None) -> Finding:
+def _tested(finding: Finding, taken: Taken, question: Question) -> Finding:
     """A finding with its cause tested, on the weights and the rows of the probe that shows it."""
     reading = taken.reading
     shown = taken.shown.get(CHAIN_FADES if finding.chain else FADES)
@@ -239,8 +189,8 @@ def _tested(finding: Finding, taken: Taken, within: str | None, autocast: torch.
     bench = Bench(
         model=model,
         closure=call,
-        within=within,
-        autocast=autocast,
+        within=question.within,
+        autocast=question.autocast,
         chain=finding.chain,
         trunk=frozenset(w.path for w in reading.ledger.weights if w.trunk),
         activations=frozenset(layer.activation for layer in reading.layers if layer.activation),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fadeout.call.batch import Closure
 from fadeout.call.copies import copy_of
 from fadeout.call.guard import Guard
+from fadeout.call.question import Question
 from fadeout.errors import FadeoutError
 from fadeout.probe.account.chains import bypassed, chains
 from fadeout.probe.account.passes import Observer
@@ -51,19 +52,14 @@ def measured(bench: Bench, *observers: Observer) -> float:
     Args:
         observers: What changes the pass, and any wider one that follows it.
     """
+    question = Question(
+        verb="examine", model=bench.model, step=bench.closure.run, within=bench.within, autocast=bench.autocast
+    )
     try:
         with (
             bench.around(bench.model),
             Guard([]),
-            Session(
-                bench.model,
-                None,
-                loss=None,
-                step=bench.closure.run,
-                within=bench.within,
-                autocast=bench.autocast,
-                verb="examine",
-            ) as session,
+            Session(question) as session,
         ):
             best = session.widen(session.take(*observers), *observers)
             if not bench.chain:

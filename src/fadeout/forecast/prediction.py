@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fadeout.call.question import Question
 from fadeout.forecast.pulls import Pull, expect_pulls
 from fadeout.forecast.signals import Signal, expect_signals
 from fadeout.forecast.surprises import find_surprises
@@ -85,8 +86,9 @@ def _row(sketch: Sketch, signals: list[Signal], pulls: list[Pull], i: int) -> Fo
 
 def sketch_of(model: nn.Module, inputs: Any) -> Sketch:
     """Run a model forward once and sketch it."""
-    sketcher = Sketcher()
-    with Session(model, inputs, loss=None, step=None, within=None, autocast=None, verb="predict") as session:
+    question = Question(verb="predict", model=model, batch=inputs)
+    sketcher = Sketcher(question, "whole")
+    with Session(question) as session:
         session.take(sketcher)
     assert sketcher.sketch is not None
     return sketcher.sketch

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call.question import Question
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.session import Session
 from fadeout.records import Ledger
@@ -43,5 +44,8 @@ def measure(
         FadeoutError: If there is nothing to account for.
         ModelError: If the model raises; the original stands in `__cause__`.
     """
-    with Session(model, batch, loss=loss, step=step, within=within, autocast=autocast, verb="measure") as session:
+    question = Question(
+        verb="measure", model=model, batch=batch, loss=loss, step=step, within=within, autocast=autocast
+    )
+    with Session(question) as session:
         return session.ledger(session.widen(session.take()))

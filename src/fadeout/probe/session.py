@@ -4,14 +4,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
-
-import torch
-from torch import Tensor, nn
+from typing import Self
 
 from fadeout.call.alone import undisturbed
 from fadeout.call.batch import Closure, closure, tensors
 from fadeout.call.guard import Guard
+from fadeout.call.question import Question
 from fadeout.call.subject import Subject, double_copy, subject
 from fadeout.probe.account import ranges
 from fadeout.probe.account.ledger import read_ledger
@@ -36,31 +34,19 @@ class Session:
         notes: For the reader of the exam.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        batch: Any,
-        *,
-        loss: Callable[..., Tensor] | None,
-        step: Callable[[nn.Module], Tensor] | None,
-        within: str | None,
-        autocast: torch.dtype | bool | None,
-        verb: str,
-    ) -> None:
-        self.verb = verb
-        self.autocast = autocast
-        self.subject: Subject = subject(model, batch, loss=loss, step=step, within=within, verb=verb)
-        self.closure: Closure = closure(self.subject.model, batch, loss=loss, step=step, verb=verb)
+    def __init__(self, question: Question) -> None:
+        q = self.question = question
+        self.subject: Subject = subject(q.model, q.batch, loss=q.loss, step=q.step, within=q.within, verb=q.verb)
+        self.closure: Closure = closure(self.subject.model, q.batch, loss=q.loss, step=q.step, verb=q.verb)
         self.notes: list[str] = []
-        self._batch = batch
         self._way = Attempt()  # that the model accepted
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(undisturbed((m for _, m in self.subject.modules), verb=self.verb))
+            stack.enter_context(undisturbed((m for _, m in self.subject.modules), verb=self.question.verb))
             self.guard = stack.enter_context(Guard(m for _, m in self.subject.modules))
-            self.guard.protect(tensors(self._batch))
+            self.guard.protect(tensors(self.question.batch))
             self._open = stack.pop_all()
         return self
 
@@ -92,9 +78,9 @@ class Session:
             self.subject,
             self.closure,
             self.guard,
-            verb=self.verb,
+            verb=self.question.verb,
             observer=observer,
-            autocast=self.autocast,
+            autocast=self.question.autocast,
             attempt=attempt,
         )
 
@@ -149,7 +135,9 @@ class Session:
         try:
             with Guard(m for _, m in copied.modules) as guard:
                 attempt = replace(self._way, exact=True, double=True)
-                wide = take(copied, self.closure, guard, verb=self.verb, observer=Several(*observers), attempt=attempt)
+                wide = take(
+                    copied, self.closure, guard, verb=self.question.verb, observer=Several(*observers), attempt=attempt
+                )
         except Exception as error:  # user code in a dtype it was not written for
             return f"a float64 copy of the network failed: {type(error).__name__}"
         if not ranges.agree(first, wide, within=ranges.NEAR):

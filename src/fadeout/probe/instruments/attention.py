@@ -1,19 +1,21 @@
 """Attention: how many rows of each softmax still pass a gradient, and how far tokens have become alike."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from fadeout.probe.account.passes import Observer
+from fadeout.call.question import Question
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.names import Names
+from fadeout.probe.instruments.instrument import How, Instrument, Observed
 from fadeout.probe.later import Answer, Later
-from fadeout.records import TokenProfile
+from fadeout.records import Ledger, TokenProfile
 
 LIVE = 1e-3  # of the row's gradient under even attention: the trials' rule, made scale-free
 ROWS = 1 << 10  # rows of one attention that are looked at
@@ -21,10 +23,11 @@ HEADS = 256
 _ADDS = frozenset({"add", "__add__", "__radd__"})
 
 
-class Attention(Observer):
+class Attention(Instrument):
     """Watches the backward pass at every softmax over positions, and the streams' token means."""
 
-    def __init__(self) -> None:
+    def __init__(self, question: Question, how: How) -> None:
+        super().__init__(question, how)
         self._rows: list[tuple[int, Answer]] = []  # live, entropy, and live of each head
         self._spread: dict[Node, tuple[Tensor, Tensor, int]] = {}
         self._spread_at: dict[int, tuple[Answer, int]] = {}
@@ -81,6 +84,9 @@ class Attention(Observer):
         if rows is not None:
             live, entropy, heads = rows
             self._rows.append((i, self._later.ask([live, entropy, *heads])))
+
+    def fields(self, seen: Observed) -> dict[str, Any]:
+        return {"tokens": tuple(_with_block(row, seen.ledger) for row in self.profiles())}
 
     def profiles(self) -> tuple[TokenProfile, ...]:
         """One row an attention, data side first."""
@@ -164,3 +170,14 @@ def _live(p: Tensor, dp: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     if alive.dim() == 3 and alive.shape[1] <= HEADS:  # (N, heads, T)
         heads = (alive.sum((0, 2)) / rows.sum((0, 2))).unbind()
     return live, (entropy * rows).sum() / rows.sum(), heads
+
+
+def _with_block(row: TokenProfile, ledger: Ledger) -> TokenProfile:
+    """An attention with the share of the residual addition that follows it."""
+    blocks = ledger.blocks.blocks if ledger.blocks is not None else ()
+    near = [b for b in blocks if row.path == b.path or row.path.startswith(f"{b.path}.") or not b.path]
+    if not near:
+        return row
+    deepest = max(len(b.path) for b in near)
+    block = next(b for b in near if len(b.path) == deepest)  # data side first: attention before the MLP
+    return replace(row, branch_share=block.share, influence=block.influence)

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from fadeout.probe.account.passes import Observer
+from fadeout.call.question import Question
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.names import Names
+from fadeout.probe.instruments.instrument import How, Instrument, Observed
 from fadeout.probe.instruments.units import unit_axis
 from fadeout.probe.later import Answer, Later
 
@@ -19,10 +20,13 @@ DORMANT = 0.025  # of the layer's mean response; Sokar et al. 2023, arXiv:2302.1
 ROWS, WIDTH = 256, 512  # of the features whose rank is taken
 
 
-class Dormancy(Observer):
+class Dormancy(Instrument):
     """Watches activations while the forward runs."""
 
-    def __init__(self) -> None:
+    hows = frozenset({"start", "brief"})
+
+    def __init__(self, question: Question, how: How) -> None:
+        super().__init__(question, how)
         self._shares: list[tuple[Answer, int]] = []
         self._features: Tensor | None = None
         self._later = Later()
@@ -48,6 +52,9 @@ class Dormancy(Observer):
         share = (response <= DORMANT * response.mean()).double().mean()
         self._shares.append((self._later.ask([share]), response.numel()))
         self._features = h[:ROWS].flatten(1)[:, :WIDTH] if len(h) > 1 else self._features
+
+    def fields(self, seen: Observed) -> dict[str, Any]:
+        return {"dormant": self.dormant(), "rank": self.rank()}
 
     def dormant(self) -> float:
         """Share of all units whose mean response is below DORMANT of their layer's."""

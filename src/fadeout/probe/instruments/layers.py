@@ -1,20 +1,23 @@
 """Layers: one row for every module with weights, in the order in which they ran."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
 from fadeout.call.subject import own_parameters
 from fadeout.probe.account.norms import lengths, read
-from fadeout.probe.account.observed import Observed
 from fadeout.probe.account.passes import Pass
+from fadeout.probe.account.profile import effective_depth
 from fadeout.probe.graph.names import readable_path
-from fadeout.probe.instruments.precision import ask_underflow, underflow
+from fadeout.probe.instruments.instrument import Instrument, Observed
+from fadeout.probe.instruments.origin import Origins
+from fadeout.probe.instruments.precision import Hunt, ask_underflow, underflow
 from fadeout.probe.instruments.units import Slope, Units
-from fadeout.probe.instruments.weights import Weights
+from fadeout.probe.instruments.weights import Parameters, Weights
 from fadeout.probe.later import Later
-from fadeout.records import Layer, NotFinite, Underflow
+from fadeout.records import Layer, Ledger, NotFinite, Unaccounted, Underflow
 
 FINE = NotFinite()
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
@@ -33,7 +36,32 @@ class Row:
     unheld: bool
 
 
-def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bool) -> list[Row]:
+class Layers(Instrument):
+    """The rows, and what follows from all of them."""
+
+    def fields(self, seen: Observed) -> dict[str, Any]:
+        has_optimizer = seen.held.question.optimizer is not None
+        weights, hunt = seen.of(Parameters).read, seen.of(Origins).hunt
+        rows = layer_rows(seen, seen.of(Units), weights, hunt, has_optimizer)
+        ran = [row for row in rows if row.ran]
+        cut_off = tuple(
+            Unaccounted(path=row.row.path, op=row.row.kind, why="ran, but no gradient path leads to its weights")
+            for row in rows
+            if row.detached
+        )
+        return {
+            "ledger": replace(seen.ledger, unaccounted=(*seen.ledger.unaccounted, *cut_off)),
+            "layers": tuple(row.row for row in rows),
+            "depth": effective_depth([(row.row, row.pace) for row in ran]),
+            "on_paper": len(ran),
+            "detached": tuple(row.row.path for row in rows if row.detached),
+            "unrecorded": tuple(row.row.path for row in rows if row.unrecorded),
+            "unheld": tuple(row.row.path for row in rows if row.unheld),
+            "equal_units": _equal_units(rows, seen.ledger),
+        }
+
+
+def layer_rows(seen: Observed, units: Units, weights: Weights, hunt: Hunt | None, has_optimizer: bool) -> list[Row]:
     """One row a module with weights, in the order in which they ran."""
     first, best = seen.first, seen.best
     prefix = seen.subject.prefix
@@ -106,7 +134,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, has_optimizer: bo
                     between_samples=min((o.between for o in outputs), default=math.nan),
                     update_ratio=_ratio(matrices, weights, has_optimizer),
                     underflow=flushed[path],
-                    not_finite=weights.hunt.counts(path) if weights.hunt is not None else FINE,
+                    not_finite=hunt.counts(path) if hunt is not None else FINE,
                     trained=trained,
                     reached=reached,
                     units=slope.units if slope else 0,
@@ -207,3 +235,9 @@ def _readers(first: Pass, units: Units) -> dict[int, Slope]:
             if source[j] >= 0:
                 readers[source[j]] = units.slopes[i]
     return readers
+
+
+def _equal_units(layers: list[Row], ledger: Ledger) -> tuple[str, ...]:
+    """Hidden layers whose units all start alike; the last ones may (a zero head is healthy)."""
+    last = {w.path for w in ledger.weights if w.last}
+    return tuple(row.row.path for row in layers if row.equal and row.row.trained and row.row.path not in last)

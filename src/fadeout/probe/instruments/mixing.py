@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.call.question import Question
 from fadeout.probe.account.norms import read
-from fadeout.probe.account.passes import Observer
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.names import Names
+from fadeout.probe.instruments.instrument import How, Instrument, Observed
 from fadeout.records import Streams
 
 WIDEST = 16  # streams; published designs use 2 to 8
@@ -20,7 +21,7 @@ TOKENS = 64  # looked at
 _PRODUCTS = frozenset({"matmul", "bmm", "__matmul__", "einsum"})
 
 
-class Mixing(Observer):
+class Mixing(Instrument):
     """Collects n x n matrices that are applied to a tensor of n streams, (..., n, C), in order.
 
     Source of the composite gains: mHC (arXiv:2512.24880), caption of figure 3: forward the
@@ -28,7 +29,10 @@ class Mixing(Observer):
     averaged over tokens.
     """
 
-    def __init__(self) -> None:
+    hows = frozenset({"whole", "start"})
+
+    def __init__(self, question: Question, how: How) -> None:
+        super().__init__(question, how)
         self._product: Tensor | None = None
         self._streams: torch.Size | None = None
         self._path = ""
@@ -61,6 +65,9 @@ class Mixing(Observer):
         self._streams = out.shape
         self._path = self._path or path
         self._layers += 1
+
+    def fields(self, seen: Observed) -> dict[str, Any]:
+        return {"streams": self.streams()}
 
     def streams(self) -> Streams | None:
         """What the product of all mixings does; None where there are no streams."""

@@ -13,9 +13,24 @@ from fadeout.call.subject import Subject
 from fadeout.errors import FadeoutError
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.names import Names
+from fadeout.probe.instruments.instrument import Held, Instrument, Observed
 from fadeout.records import TokenProfile
 
 SCALE = 2.0**80  # of the seed, exact: float32 then reaches down to 1e-68
+
+
+class Reach(Instrument):
+    """The reach map, where positions are asked for."""
+
+    def measure(self, held: Held) -> None:
+        self._maps: tuple[TokenProfile, ...] = ()
+        if held.question.reach:
+            held.guard.rewind()
+            about, call, count = held.subject, held.closure, held.question.reach
+            self._maps = (reach_map(about, call, held.guard, positions=count, verb=held.question.verb),)
+
+    def fields(self, seen: Observed) -> dict[str, Any]:
+        return {"tokens": self._maps}
 
 
 class _Shapes:

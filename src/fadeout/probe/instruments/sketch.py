@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.call.question import Question
 from fadeout.probe.account.norms import lengths
-from fadeout.probe.account.passes import Observer
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.ends import Slot
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.names import Names
+from fadeout.probe.instruments.instrument import How, Instrument
 from fadeout.probe.instruments.outputs import output_of
 from fadeout.probe.later import Later
 from fadeout.records import Kind
@@ -81,10 +82,13 @@ class Sketch:
     ends: dict[Slot, tuple[float, float]] = field(default_factory=dict)
 
 
-class Sketcher(Observer):
+class Sketcher(Instrument):
     """Watches one forward for shapes, then reads the graph's parameters."""
 
-    def __init__(self) -> None:
+    hows = frozenset({"whole", "start"})
+
+    def __init__(self, question: Question, how: How) -> None:
+        super().__init__(question, how)
         self.modules: dict[str, nn.Module] = {}
         self._sketch: Sketch | None = None
         self._fill: Callable[[], None] | None = None

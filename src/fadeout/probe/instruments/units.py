@@ -11,12 +11,13 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from fadeout.call.batch import tensors
+from fadeout.call.question import Question
 from fadeout.probe.account.norms import norm
-from fadeout.probe.account.passes import Observer
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.names import Names
+from fadeout.probe.instruments.instrument import How, Instrument, Observed
 from fadeout.probe.instruments.outputs import Output, Seen, output_of
 from fadeout.probe.later import Answer, Later
 
@@ -30,8 +31,6 @@ _APPLIES = frozenset(
     addmm mm matmul bmm baddbmm einsum mv addmv lstm gru rnn_tanh rnn_relu __matmul__ __rmatmul__""".split()
 )
 _ADDS = frozenset({"add", "__add__", "__radd__"})  # not in place: the stream would be overwritten already
-_RECTIFIERS = frozenset({"Relu", "Relu6", "Threshold", "Hardtanh", "Clamp", "ClampMin", "Hardswish", "Hardsigmoid"})
-_BOUNDED = frozenset({"Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Erf", "Clamp", "LogSigmoid"})
 STAND_INS = frozenset({"dyt", "dynamictanh", "dynamicerf", "derf"})  # elementwise maps in place of norms
 _UNPACK = frozenset({"to", "detach", "copy_", "empty_like", "empty", "pin_memory", "cuda", "cpu"})
 
@@ -53,10 +52,11 @@ class Slope:
     live: float = math.nan
 
 
-class Units(Observer):
+class Units(Instrument):
     """Watches one pass: outputs of weights, slopes of activations, samples of gradients."""
 
-    def __init__(self) -> None:
+    def __init__(self, question: Question, how: How) -> None:
+        super().__init__(question, how)
         self.checkpointed = False
         self.samples: dict[int, tuple[Tensor, Tensor]] = {}  # largest |g|, and some of the values
         self._results: dict[Node, Output] = {}
@@ -113,6 +113,11 @@ class Units(Observer):
         """1 - mean cosine between the stream and its sum with the branch; nan if not seen."""
         pair = self.influences.get(i)
         return math.nan if pair is None else 1.0 - pair[stream]
+
+    def fields(self, seen: Observed) -> dict[str, Any]:
+        if self.checkpointed:
+            self.notes.append("checkpointed activations: slopes not measured, they would run the forward again")
+        return {"live": tuple((s.path, s.live) for s in self.slopes.values() if s.owner.lower() in STAND_INS)}
 
     # ---- while the forward runs
 
@@ -207,20 +212,20 @@ class Units(Observer):
                 break
             if slope is None:
                 continue
-            base = kinds.base_name(graph.names[i])
+            known = kinds.row(graph.names[i])
             magnitude = slope.abs()
             axis = unit_axis(node, magnitude.dim())
-            supremum = kinds.slope_supremum(graph.names[i])
+            supremum = known.supremum
             width, count = _units(magnitude, axis)
-            units = _by_unit(magnitude, axis) if supremum is None or base in _RECTIFIERS else None
+            units = _by_unit(magnitude, axis) if supremum is None or known.dies else None
             flat = magnitude.reshape(-1)
             part = flat[:: -(-flat.numel() // WIDE)].float()
             top: Tensor | float = supremum if supremum is not None else units.max().float()  # type: ignore[union-attr]
             asked = {"mean": part.mean() / top}
-            if base in _RECTIFIERS and units is not None:
+            if known.dies and units is not None:
                 asked["dead"] = (units == 0).float().mean()
                 rows.append(count)
-            if base in _BOUNDED:
+            if known.bounded:
                 asked["saturated"] = (part < SATURATED * top).float().mean()
             if graph.owner[i].lower() in STAND_INS:
                 asked["live"] = (part > LIVE * top).float().mean()

@@ -3,16 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fadeout.probe.account.norms import lengths, read
-from fadeout.probe.account.observed import Observed
 from fadeout.probe.account.passes import Pass
 from fadeout.probe.account.ranges import SAFE_HIGH, SAFE_LOW
-from fadeout.probe.instruments.precision import Hunt
+from fadeout.probe.instruments.instrument import Held, Instrument, Observed
 from fadeout.probe.instruments.updates import ask_updates
 from fadeout.probe.later import Later, tally
 
@@ -30,7 +30,6 @@ class Weights:
     missing: set[int]
     faint: dict[int, float]
     equal: set[int]
-    hunt: Hunt | None
     notes: list[str]
     broken: set[int]
     held: set[int] | None = None  # ids of the parameters that the optimizer holds; None without one
@@ -38,6 +37,23 @@ class Weights:
     def unheld(self, parameter: Tensor) -> bool:
         """There is an optimizer, and it does not hold the parameter."""
         return self.held is not None and id(parameter) not in self.held
+
+
+class Parameters(Instrument):
+    """What the parameters of the first pass say, as `read`."""
+
+    def measure(self, held: Held) -> None:
+        self.read = weights_of(held.first, held.question.optimizer)
+        self.notes = self.read.notes
+
+    def fields(self, seen: Observed) -> dict[str, Any]:
+        read, parameters = self.read, seen.first.parameters
+        zero = [(n, p) for n, p in parameters if read.gradient.get(id(p)) == 0.0]
+        return {
+            "zero_weights": zero_weights(seen, read),
+            "zero_gradients": tuple(n for n, _ in zero),
+            "silent": tuple(n for n, p in zero if id(p) not in read.missing and p.numel()),
+        }
 
 
 def weights_of(first: Pass, optimizer: Optimizer | None) -> Weights:
@@ -69,7 +85,6 @@ def weights_of(first: Pass, optimizer: Optimizer | None) -> Weights:
         gradient=length,
         ratio=ratios,
         missing={id(p) for _, p in first.parameters if gradients[id(p)] is None},
-        hunt=None,
         notes=[f"update ratios are incomplete: {why}"] if why else [],
         broken=bad,
         held=None if optimizer is None else {id(p) for group in optimizer.param_groups for p in group["params"]},

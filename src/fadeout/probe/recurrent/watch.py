@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +40,8 @@ class _Call:
 class Recurrence(Observer):
     """Remembers every call of a torch recurrent layer and the gradients of its outputs."""
 
-    def __init__(self, how: Literal["whole", "start", "brief"] = "whole") -> None:
-        self.how = how
+    def __init__(self, *, brief: bool = False) -> None:
+        self.brief = brief  # without the Jacobian of a step
         self.calls: list[_Call] = []
         self.notes: list[str] = []
         self._random: dict[int, Tensor] = {}
@@ -111,7 +111,7 @@ class Recurrence(Observer):
         used: set[tuple[str, str]] = set()
         for call in self.calls:
             walked = self._walk(call)
-            spectra = step_spectra(call.module, call.x, call.hx) if walked and self.how != "brief" else {}
+            spectra = step_spectra(call.module, call.x, call.hx) if walked and not self.brief else {}
             for row in walked:
                 part = f"l{row.layer}" + ("_reverse" if row.direction == "reverse" else "")
                 used.add((call.path, part))

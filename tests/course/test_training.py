@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import fadeout
-from fadeout.course.steps import schedule
+from fadeout.course.training import schedule
 
 
 def stack(activation, depth, width=32, inputs=16, classes=4):
@@ -182,7 +182,8 @@ def test_the_copy_trains_as_the_original_would():
         optimizer.zero_grad()
         F.cross_entropy(twin(x), y).backward()
         optimizer.step()
-    from fadeout.course.steps import take_course
+    from fadeout.call.question import Question
+    from fadeout.course.training import take_course
 
     class Seen(list):
         """A list that a copy of the step keeps using."""
@@ -201,9 +202,16 @@ def test_the_copy_trains_as_the_original_would():
         return loss
 
     take_course(
-        model, data, loss=F.cross_entropy, optimizer=adam(model), train_step=step, steps=20, within=None,
-        autocast=None, reach=0, verb="examine",
-    )  # fmt: skip
+        Question(
+            verb="examine",
+            model=model,
+            batch=data,
+            loss=F.cross_entropy,
+            optimizer=adam(model),
+            train_step=step,
+            steps=20,
+        )
+    )
     assert all(torch.equal(a, b) for a, b in zip(seen[-1], twin.parameters(), strict=True))
 
 
@@ -276,7 +284,7 @@ def test_a_branch_cut_off_from_training_is_named_with_the_line():
 
     found = exam(Two(), steps=12)
     severed = next(f for f in found.findings if f.code == "FO103")
-    assert severed.line.startswith("test_steps.py:") and "detach" in severed.claim
+    assert severed.line.startswith("test_training.py:") and "detach" in severed.claim
     assert "left.4" in severed.where and not any(w.startswith("right") for w in severed.where)
 
 
