@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from fadeout.call import privates
 from fadeout.theory.activation import Activation, Elementwise
 from fadeout.theory.critical import Critical, find_critical
 from fadeout.theory.residual import fixup_scale
@@ -23,7 +24,7 @@ Target = TypeVar("Target", Tensor, nn.Module)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WEIGHTED = (nn.Linear, *_CONVS)
 _GATED = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (privates.BatchNorm, privates.InstanceNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def critical_(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
+from fadeout.call import privates
 from fadeout.errors import FadeoutError
 
 PATIENCE = 60.0  # seconds that a thread in the middle of a step is waited for, and waits itself
@@ -72,7 +73,7 @@ class _Gate:
         self.open = threading.Event()
         self._others = others
         self._modules = {id(m) for m in modules}
-        self._parameters = {id(p) for m in modules for p in m._parameters.values() if p is not None}
+        self._parameters = {id(p) for m in modules for p in privates.parameters(m).values() if p is not None}
         self._busy: set[int | None] = set()  # in the middle of a step: may end it
 
     def drain(self, verb: str) -> None:
@@ -95,7 +96,7 @@ class _Gate:
         """Whether a thread's stack holds a call of the modules, of their optimizer, or a backward through them."""
         while frame is not None:
             file, name = frame.f_code.co_filename, frame.f_code.co_name
-            if file.endswith("torch/nn/modules/module.py") and name == "_call_impl":
+            if file.endswith("torch/nn/modules/module.py") and name == privates.CALL:
                 if id(frame.f_locals.get("self")) in self._modules:
                     return True
             elif file.endswith("torch/autograd/__init__.py") and name in ("backward", "grad"):

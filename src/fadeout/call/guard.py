@@ -10,16 +10,15 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
+from fadeout.call import privates
 from fadeout.call.interrupts import unbroken
 
 DEPTH = 3  # of containers inside containers
 SMALL = 1 << 14  # elements of a parameter whose value is kept from the start
 ALL_SMALL = 1 << 22  # elements of all of them together
 _CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, set, deque)
-_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
-_HELD = frozenset({"_parameters", "_modules"})  # of a module: what is in them is kept elsewhere
+_HELD = frozenset({privates.PARAMETERS, privates.MODULES})  # of a module: what is in them is kept elsewhere
 
 
 class Guard:
@@ -78,7 +77,7 @@ class Guard:
                     self._keep_value(buffer)
                 parameters: Iterable[Any] = module.parameters(recurse=False)
             else:
-                parameters = module._parameters.values()
+                parameters = privates.parameters(module).values()
             for parameter in parameters:
                 if parameter is not None:
                     self._keep_parameter(parameter, small)
@@ -88,7 +87,7 @@ class Guard:
     def _keep_parameter(self, parameter: Tensor, small: dict[tuple[torch.dtype, torch.device], list[Tensor]]) -> None:
         self._grads.append((parameter, parameter.grad, parameter.requires_grad, parameter.data))
         own = vars(parameter)
-        hooks = {name: dict(table) for name in _HOOKS if (table := getattr(parameter, name, None))}
+        hooks = {name: dict(table) for name in privates.TENSOR_HOOKS if (table := getattr(parameter, name, None))}
         self._dressed.append((parameter, dict(own), hooks))
         if parameter.layout != torch.strided or parameter.device.type == "meta" or parameter.is_nested:
             return
@@ -97,7 +96,7 @@ class Guard:
             self._room -= size
             small.setdefault((parameter.dtype, parameter.device), []).append(parameter)
         elif not parameter.is_inference():
-            self._versions.append((parameter, parameter._version))
+            self._versions.append((parameter, privates.version(parameter)))
 
     def _keep_container(self, value: Any, kept: list[tuple[Any, Any]], *, depth: int) -> None:
         """Copy a plain container, the ones inside it, and the tensors that they hold."""
@@ -156,7 +155,7 @@ class Guard:
 
     def slipped(self) -> list[Tensor]:
         """Large parameters that were written into by a way that was not seen before it happened."""
-        return [p for p, version in self._versions if p._version != version and id(p) not in self._written]
+        return [p for p, version in self._versions if privates.version(p) != version and id(p) not in self._written]
 
     @unbroken
     def rewind(self) -> None:
@@ -194,7 +193,7 @@ class Guard:
         for tensors, kept in self._small:
             if kept.device.type != "cpu" or not torch.equal(_flat(tensors), kept):
                 parts = torch.split(kept, [t.numel() for t in tensors])
-                torch._foreach_copy_(
+                privates.copy_all(
                     [t.data for t in tensors], [part.view(t.shape) for t, part in zip(tensors, parts, strict=True)]
                 )
         for generator, state in self._generators:
@@ -216,12 +215,12 @@ _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 def keyword_hooks() -> frozenset[int]:
     """Ids in torch's table of global forward hooks that take keyword arguments."""
-    return frozenset(torch_module._global_forward_hooks_with_kwargs)
+    return frozenset(privates.keyword_hook_table())
 
 
 def forget_keyword_hooks(before: frozenset[int]) -> None:
     """Take entries off that table which a handle's `remove` leaves there (torch.compile warns of them)."""
-    table = torch_module._global_forward_hooks_with_kwargs
+    table = privates.keyword_hook_table()
     for key in [key for key in table if key not in before]:
         del table[key]
 
@@ -246,7 +245,7 @@ def _undress(parameter: Tensor, own: dict[str, Any], hooks: dict[str, dict[Any, 
     if (now or own) and (now.keys() != own.keys() or any(map(is_not, now.values(), own.values()))):
         now.clear()
         now.update(own)
-    for name in _HOOKS:
+    for name in privates.TENSOR_HOOKS:
         table = getattr(parameter, name, None)
         if table is not None and dict(table) != hooks.get(name, {}):
             table.clear()

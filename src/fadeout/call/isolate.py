@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call import privates
 from fadeout.errors import FadeoutError
 
 STATEFUL = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)
@@ -246,7 +247,7 @@ class Isolation:
         self.memo[id(optimizer)] = twin
         self._kept.append(optimizer)
         for name, value in optimizer.__dict__.items():
-            if name == "step" and getattr(value, "_wrapped_by_lr_sched", False):
+            if name == "step" and getattr(value, privates.SCHEDULED, False):
                 continue  # a scheduler's counter around the step, bound to the original by a weak reference
             twin.__dict__[name] = copy.deepcopy(value, self.memo)
         return twin
@@ -282,11 +283,13 @@ class Isolation:
                     setattr(twin, name, copy.deepcopy(value, self.memo))
             if original.grad is not None and twin.grad is None:
                 twin.grad = original.grad.detach().clone()
-            for table in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+            for table in privates.TENSOR_HOOKS:
                 hooks = getattr(original, table)
                 if not hooks or getattr(twin, table):
                     continue
-                register = twin.register_hook if table == "_backward_hooks" else twin.register_post_accumulate_grad_hook
+                register = (
+                    twin.register_hook if table == privates.TENSOR_HOOKS[0] else twin.register_post_accumulate_grad_hook
+                )
                 for hook in list(hooks.values()):
                     register(self._copied(hook))
 

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from fadeout.call import privates
+
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
     """Dropout modules in eval mode, and back; what else draws, draws from the probe's own random state."""
-    dropped = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
+    dropped = [m for m in model.modules() if isinstance(m, privates.Dropout) and m.training]
     for module in dropped:
         module.training = False
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call import privates
 from fadeout.call.batch import Step, closure
 from fadeout.call.copies import copy_of
 from fadeout.call.guard import Guard
@@ -48,7 +49,7 @@ def own_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Parameters of a module itself, not of its children."""
     if isinstance(module, torch.jit.ScriptModule):
         return list(module.parameters(recurse=False))
-    return [p for p in module._parameters.values() if p is not None]
+    return [p for p in privates.parameters(module).values() if p is not None]
 
 
 def _trained(modules: list[tuple[str, nn.Module]], prefix: str) -> list[tuple[str, nn.Parameter]]:
@@ -58,7 +59,7 @@ def _trained(modules: list[tuple[str, nn.Module]], prefix: str) -> list[tuple[st
         if prefix and path != prefix and not path.startswith(f"{prefix}."):
             continue
         own = module.named_parameters(recurse=False) if isinstance(module, torch.jit.ScriptModule) else ()
-        for name, p in own or module._parameters.items():
+        for name, p in own or privates.parameters(module).items():
             if p is not None and p.requires_grad and id(p) not in found:
                 found[id(p)] = (f"{path}.{name}" if path else name, p)
     return list(found.values())
@@ -132,7 +133,7 @@ def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
     """The module inside compiled, DDP and DataParallel wrappers, and what was taken off."""
     notes: list[str] = []
     while True:
-        inner = getattr(model, "_orig_mod", None)
+        inner = getattr(model, privates.COMPILED, None)
         if isinstance(inner, nn.Module):
             notes.append("torch.compile: examined the original module, eagerly")
         elif type(model).__name__ in ("DistributedDataParallel", "DataParallel") and isinstance(

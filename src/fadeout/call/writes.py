@@ -6,13 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
+from fadeout.call import privates
 from fadeout.call.batch import tensors
 
 
 @cache
 def may_write(function: str) -> bool:
     """Whether a function writes into its first arguments, by its name (embedding: by max_norm)."""
-    if function.startswith(("_foreach_", "_fused_")):
+    if function.startswith(privates.IN_PLACE):
         return function.endswith("_")
     if function.startswith("__"):
         return function.startswith("__i") or function == "__setitem__"

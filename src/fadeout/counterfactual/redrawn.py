@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from fadeout.call import privates
 from fadeout.counterfactual.bench import Bench, copied, measured
 from fadeout.counterfactual.entry import Counterfactual
 
@@ -20,10 +21,10 @@ def redraw(model: nn.Module, *, gain: float) -> frozenset[str]:
     draw = torch.Generator().manual_seed(0)
     drawn = set()
     for path, module in model.named_modules():
-        weight = module._parameters.get("weight")
-        if not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)) or weight is None:
+        weight = privates.parameters(module).get("weight")
+        if not isinstance(module, (nn.Linear, privates.Conv)) or weight is None:
             continue
-        turned = isinstance(module, nn.modules.conv._ConvTransposeNd)
+        turned = isinstance(module, privates.ConvTranspose)
         fan_in = (weight[:, 0] if turned else weight[0]).numel()
         noise = torch.randn(weight.shape, generator=draw) * (gain / math.sqrt(max(1, fan_in)))
         weight.copy_(noise.to(weight))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from fadeout.call import privates
 from fadeout.call.guard import Guard, address
 from fadeout.call.writes import written
 
@@ -31,8 +32,8 @@ class Originals:
 
     def __init__(self, modules: Iterable[nn.Module], shared: Iterable[Tensor]) -> None:
         self.modules = list(modules)
-        self.parameters = [p for m in self.modules for p in m._parameters.values() if p is not None]
-        buffers = [b for m in self.modules for b in m._buffers.values() if b is not None]
+        self.parameters = [p for m in self.modules for p in privates.parameters(m).values() if p is not None]
+        buffers = [b for m in self.modules for b in privates.buffers(m).values() if b is not None]
         self._ids = {id(p) for p in self.parameters}
         self._own = {address(t) for t in (*self.parameters, *buffers) if t.numel()}
         self._shared = {address(t) for t in shared if t.numel()}

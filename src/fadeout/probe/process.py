@@ -1,16 +1,16 @@
 """The process: what a measurement changes beyond the model, put back when it is over, however it ends."""
 
 import gc
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 import torch.nn.utils as torch_nn_utils
 import torch.utils.checkpoint as torch_checkpoint
 
+from fadeout.call import privates
 from fadeout.call.alone import one_at_a_time
 from fadeout.call.guard import forget_keyword_hooks, keyword_hooks
 from fadeout.call.interrupts import deferred, unbroken
@@ -48,7 +48,7 @@ class _State:
     """What may be left behind where an exception strikes between two statements."""
 
     def __init__(self) -> None:
-        self.modes = torch._C._len_torch_function_stack()
+        self.modes = privates.open_modes()
         self.grad = torch.is_grad_enabled()
         self.collecting = gc.isenabled()
         self.backward = torch.autograd.backward
@@ -56,14 +56,13 @@ class _State:
         self.checkpoint = torch_checkpoint.CheckpointFunction
         self.hooks = keyword_hooks()
         self.autocast = [(d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in _devices()]
-        frames = sys.modules.get("torch._dynamo.eval_frame")
-        self.stance = None if frames is None else frames._stance
+        self.stance = privates.stance()
 
     @unbroken
     def put_back(self) -> None:
         """Everything, whether it was left or not."""
-        while torch._C._len_torch_function_stack() > self.modes:
-            torch._C._pop_torch_function_stack()
+        while privates.open_modes() > self.modes:
+            privates.leave_mode()
         if torch.is_grad_enabled() != self.grad:
             torch.set_grad_enabled(self.grad)
         if self.collecting:
@@ -71,27 +70,20 @@ class _State:
         torch.autograd.backward = self.backward
         torch_nn_utils.clip_grad_norm_ = self.clip
         torch_checkpoint.CheckpointFunction = self.checkpoint  # type: ignore[misc]
-        for table in (_torch_module()._global_forward_pre_hooks, _torch_module()._global_forward_hooks):
+        before, after, always = privates.forward_hook_tables()
+        for table in (before, after):
             for key, hook in list(table.items()):
                 if isinstance(getattr(hook, "__self__", None), Names):
                     del table[key]
-                    _torch_module()._global_forward_hooks_always_called.pop(key, None)
+                    always.pop(key, None)
         forget_keyword_hooks(self.hooks)
         for device, enabled, dtype in self.autocast:
             if torch.is_autocast_enabled(device) != enabled:
                 torch.set_autocast_enabled(device, enabled)
             if torch.get_autocast_dtype(device) != dtype:
                 torch.set_autocast_dtype(device, dtype)
-        frames = sys.modules.get("torch._dynamo.eval_frame")
-        if frames is not None:
-            wanted = self.stance or frames.DynamoStance()
-            if frames._stance != wanted:
-                frames._set_stance(wanted)
+        privates.set_stance(self.stance)
 
 
 def _devices() -> tuple[str, ...]:
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-
-
-def _torch_module() -> Any:
-    return sys.modules["torch.nn.modules.module"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from fadeout.call import privates
 from fadeout.probe.later import brought
 
 ROW = 256
@@ -136,7 +137,7 @@ class Lengths:
     def _measure(self) -> None:
         for (_, dtype), members in _alike(self._held).items():
             wide = torch.float64 if self._exact or dtype is torch.float64 else torch.float32
-            lengths = torch._foreach_norm([self._held[n] for n in members], 2.0, dtype=wide)
+            lengths = privates.norms([self._held[n] for n in members], wide)
             for n, length in zip(members, lengths, strict=True):
                 self._found[self._places[n]] = length
         self._held, self._places, self._room = [], [], HELD

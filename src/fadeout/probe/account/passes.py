@@ -1,7 +1,6 @@
 """Passes: one instrumented forward and backward, tried in another way where the model refuses the first."""
 
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call import privates
 from fadeout.call.batch import Closure
 from fadeout.call.failures import model_error
 from fadeout.call.guard import Guard
@@ -211,7 +211,7 @@ def _once(
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            if "torch._dynamo" in sys.modules:  # nothing can be compiled without it, and it is slow to import
+            if privates.compiler_loaded():
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if autocast:
                 stack.enter_context(autocast_of(subject.model, autocast))

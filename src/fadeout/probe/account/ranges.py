@@ -9,6 +9,7 @@ is linear: a hook that clamps, or a cast to half, is not, and then nothing may b
 import math
 from collections.abc import Hashable, Iterator
 
+from fadeout.call import privates
 from fadeout.probe.account.passes import Pass
 
 SAFE_LOW, SAFE_HIGH = 1e-15, 1e15  # outside, float32 squares leave float32
@@ -135,4 +136,4 @@ def may_bend(done: Pass) -> bool:
     Autograd's own operations don't; a hook on a tensor or a module, or a custom function, may.
     """
     modules = done.names.model.modules()
-    return done.names.hooked or done.graph.opaque or any(m._backward_hooks or m._backward_pre_hooks for m in modules)
+    return done.names.hooked or done.graph.opaque or any(privates.has_backward_hooks(m) for m in modules)

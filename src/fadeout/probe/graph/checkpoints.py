@@ -13,8 +13,8 @@ import torch
 import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.utils._pytree import tree_map_only
 
+from fadeout.call import privates
 from fadeout.probe.graph.names import Names
 
 
@@ -27,7 +27,7 @@ def opened(names: Names) -> Iterator[None]:
     class Opened(original):  # type: ignore[misc, valid-type]
         @staticmethod
         def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-            inside = [a if isinstance(a, Tensor) else tree_map_only(Tensor, Tensor.detach, a) for a in args]
+            inside = [a if isinstance(a, Tensor) else privates.tree_map_only(Tensor, Tensor.detach, a) for a in args]
             if any(isinstance(a, Tensor) and _requires(a, names, real) for a in args):
                 return torch_checkpoint.checkpoint(function, *inside, use_reentrant=False, preserve_rng_state=preserve)
             cut = names.cuts.inside("checkpoint", names.origin_here("checkpoint")) if torch.is_grad_enabled() else None

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.call import privates
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.ends import Ends, Slot, What, find_ends
 from fadeout.probe.graph.names import Names, readable_path
@@ -86,7 +87,7 @@ def build(loss: Tensor, names: Names, modules: list[tuple[str, nn.Module]], *, w
     homes = {
         id(p): readable_path(path)
         for path, module in modules
-        for p in module._parameters.values()
+        for p in privates.parameters(module).values()
         if p is not None and p.requires_grad
     }
     graph.gaps = names.cuts.gaps(walk.position.__contains__, graph.parameters_reached, homes)

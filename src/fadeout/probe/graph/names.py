@@ -19,6 +19,7 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
+from fadeout.call import privates
 from fadeout.call.batch import argument_names, is_target, tensors
 from fadeout.call.guard import Guard, forget_keyword_hooks, keyword_hooks
 from fadeout.call.interrupts import unbroken
@@ -54,14 +55,9 @@ class Listener(Protocol):
 @lru_cache(maxsize=1 << 16)
 def readable_path(path: str) -> str:
     """A module path without what parametrizations and compiled wrappers put into it."""
-    if "parametrizations" not in path and "_orig_mod" not in path:
+    if "parametrizations" not in path and privates.COMPILED not in path:
         return path.strip(".")
     return re.sub(r"\.?(_orig_mod|parametrizations\.\w+(\.\d+)?)(?=\.|$)", "", path).strip(".")
-
-
-def transformed() -> bool:
-    """Whether a torch.func transform is active: tensors are then wrapped, and must not leave it."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _calls_hooks(module: nn.Module) -> bool:
@@ -70,7 +66,7 @@ def _calls_hooks(module: nn.Module) -> bool:
 
 
 def _has_parameters(module: nn.Module) -> bool:
-    return any(m._parameters for m in module.modules())
+    return any(privates.parameters(m) for m in module.modules())
 
 
 def _argument_names(module: nn.Module) -> list[str]:
@@ -145,7 +141,7 @@ class Names(TorchFunctionMode):
             full = readable_path(f"{prefix}.{path}" if prefix and path else prefix or path)
             self._paths.setdefault(id(module), full)
             # only a module without parts speaks for its operations: a PreNormBlock is no norm
-            self._classes.setdefault(id(module), "" if module._modules else type(module).__name__)
+            self._classes.setdefault(id(module), "" if privates.children(module) else type(module).__name__)
 
     @unbroken
     def __enter__(self) -> Self:
@@ -253,13 +249,13 @@ class Names(TorchFunctionMode):
             if any(id(top) in self._own for top, _ in self.stack):
                 self.unregistered[id(module)] = module
             self._add_paths(outside, self._attribute(module) or type(module).__name__)
-            if not transformed():  # there its parameters may be stand-ins
+            if not privates.transformed():  # there its parameters may be stand-ins
                 self.guard.add(m for _, m in outside)
             path = self._paths[id(module)]
         for enter in self.enterers:
             enter(module)
         outermost = not self.stack and not (module is self.watched and self._root_hooked)
-        if outermost and self.track_inputs and self.watched is self.model and not transformed():
+        if outermost and self.track_inputs and self.watched is self.model and not privates.transformed():
             args = self._substitute(args, path)
             self.stack.append((module, path))
             return args
@@ -267,7 +263,7 @@ class Names(TorchFunctionMode):
         return None
 
     def _enter_root(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if transformed():
+        if privates.transformed():
             self.under_transform = True
             return None
         for tensor in tensors((args, kwargs)):
@@ -315,7 +311,7 @@ class Names(TorchFunctionMode):
                     self.of[node] = (path, type(module).__name__, "", None, 0)
                 if found is not None:
                     found.append(tensor)
-        if (made and not self._leavers) or transformed():
+        if (made and not self._leavers) or privates.transformed():
             return
         if not made:
             self.cuts.module(tensors(args), path)
@@ -386,7 +382,7 @@ class Names(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", "")
-        if (kwargs or may_write(name) or takes_in_place(name)) and not transformed():
+        if (kwargs or may_write(name) or takes_in_place(name)) and not privates.transformed():
             for tensor in written(name, args, kwargs):
                 self.guard.before_write(tensor)
             if kwargs and (generator := kwargs.get("generator")) is not None:
@@ -403,7 +399,7 @@ class Names(TorchFunctionMode):
                     self.of[node] = self._origin(name)
             elif name == "register_hook":
                 self.hooked = True
-        elif name in GOING and not transformed():
+        elif name in GOING and not privates.transformed():
             self.cuts.call(func, name, args, self)
         elif name == "register_hook":
             self.hooked = True
@@ -414,7 +410,7 @@ class Names(TorchFunctionMode):
         if node is not None:
             if node not in self.of:
                 self.of[node] = self._origin(name, up=1)
-        elif not out.requires_grad and args and not transformed():
+        elif not out.requires_grad and args and not privates.transformed():
             self.cuts.call(func, name, args, self)
         told = self._callers.get(name)
         if told is None:
@@ -425,7 +421,7 @@ class Names(TorchFunctionMode):
             self.let_go = self._origin(name, up=1)[3:]
         elif node is None:
             return
-        if told and not transformed():
+        if told and not privates.transformed():
             path = self.stack[-1][1] if self.stack else ""
             for call in told:
                 call(name, args, out, node, path)
@@ -434,7 +430,7 @@ class Names(TorchFunctionMode):
         for item in out:
             if isinstance(item, Tensor):
                 if (node := node_of(item)) is None:
-                    if not transformed():
+                    if not privates.transformed():
                         self.cuts.call(func, name, args, self)
                 elif node not in self.of:
                     self.of[node] = self._origin(name, up=1)

@@ -5,13 +5,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fadeout.call import privates
+
 DEPTH = 2  # of containers inside containers
 
 
 def attribute_of(owner: nn.Module, wanted: nn.Module | Tensor) -> str:
     """The attribute of a module, and the place in it, that holds an object: "hids[0]"; "" where none does."""
     for name, value in vars(owner).items():
-        if name.startswith("_") and name in ("_modules", "_parameters", "_buffers"):
+        if name.startswith("_") and name in (privates.MODULES, privates.PARAMETERS, privates.BUFFERS):
             continue
         for place, item in _items(value):
             if item is wanted:

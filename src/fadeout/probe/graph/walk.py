@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.call import privates
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.names import Names, readable_path
 from fadeout.records import Unaccounted
@@ -87,11 +88,11 @@ class Walk:
         self.frozen_owners = frozenset(
             path
             for path, module in modules
-            if any(p is not None and p.dim() >= 2 and not p.requires_grad for p in module._parameters.values())
+            if any(p is not None and p.dim() >= 2 and not p.requires_grad for p in privates.parameters(module).values())
         )
         self.holders: dict[int, list[str]] = {}
         for path, module in modules:
-            for parameter in module._parameters.values():
+            for parameter in privates.parameters(module).values():
                 if parameter is not None and parameter.dim() >= 2:
                     self.holders.setdefault(id(parameter), []).append(readable_path(path))
         self.unaccounted: list[Unaccounted] = []
@@ -179,7 +180,9 @@ class Walk:
 
 def _weight_owners(modules: list[tuple[str, nn.Module]]) -> frozenset[str]:
     return frozenset(
-        path for path, module in modules if any(p is not None and p.dim() >= 2 for p in module._parameters.values())
+        path
+        for path, module in modules
+        if any(p is not None and p.dim() >= 2 for p in privates.parameters(module).values())
     )
 
 

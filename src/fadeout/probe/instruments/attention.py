@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.call import privates
 from fadeout.call.question import Question
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
@@ -129,7 +130,7 @@ def _collapse(x: Tensor) -> tuple[Tensor, Tensor, int]:
 
 
 def _softmax_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]] | None:
-    result = getattr(node, "_saved_result", None)
+    result = privates.saved(node, "result")
     if result is None or result.shape != gradient.shape or result.shape[-1] < 2:
         return None
     keep = max(1, ROWS // max(1, result[0].numel() // result.shape[-1]))
@@ -137,17 +138,19 @@ def _softmax_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[T
 
 
 def _fused_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]] | None:
-    q, k, v = node._saved_query, node._saved_key, node._saved_value  # type: ignore[attr-defined]
+    q, k, v = (privates.saved(node, name) for name in ("query", "key", "value"))
+    if q is None or k is None or v is None:
+        return None
     keep = max(1, ROWS // max(1, q[0].numel() // q.shape[-1]))
     q, k, v, g = (t[:keep].float() for t in (q, k, v, gradient))
-    scale = getattr(node, "_saved_scale", None) or q.shape[-1] ** -0.5
+    scale = privates.saved(node, "scale") or q.shape[-1] ** -0.5
     if k.shape[1] != q.shape[1]:  # grouped queries
         k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], dim=1) for t in (k, v))
     logits = scale * q @ k.mT
-    if getattr(node, "_saved_is_causal", False):
+    if privates.saved(node, "is_causal", False):
         hidden = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
         logits = logits.masked_fill(hidden, -math.inf)
-    mask = getattr(node, "_saved_attn_mask", None)
+    mask = privates.saved(node, "attn_mask")
     if mask is not None:
         logits = logits + (mask if mask.shape[0] in (1, logits.shape[0]) else mask[:keep]).float()
     return _live(logits.softmax(-1), g @ v.mT)

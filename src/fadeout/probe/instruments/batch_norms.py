@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from torch import nn
-
+from fadeout.call import privates
 from fadeout.probe.graph.names import readable_path
 from fadeout.probe.instruments.instrument import Instrument, Observed
 
@@ -19,7 +18,7 @@ def _norms(seen: Observed) -> tuple[tuple[str, str], ...]:
     """Batch norms whose statistics mean nothing."""
     found = []
     for path, module in seen.subject.modules:
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm) or id(module) not in seen.first.names.ran:
+        if not isinstance(module, privates.BatchNorm) or id(module) not in seen.first.names.ran:
             continue
         counted = module.num_batches_tracked
         if module.training and seen.closure.samples == 1:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fadeout.call import privates
 from fadeout.call.subject import own_parameters
 from fadeout.probe.account.norms import lengths, read
 from fadeout.probe.account.passes import Pass
@@ -20,7 +21,7 @@ from fadeout.probe.later import Later
 from fadeout.records import Layer, Ledger, NotFinite, Unaccounted, Underflow
 
 FINE = NotFinite()
-_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
+_LAYERS = (nn.Linear, privates.Conv, nn.Embedding, nn.EmbeddingBag, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fadeout.call import privates
 from fadeout.call.question import Question
 from fadeout.probe.account.norms import lengths
 from fadeout.probe.account.tape import Watcher
@@ -145,7 +146,7 @@ class Sketcher(Instrument):
             elif part.kind == "slope":
                 part.phi = activation_of(node, part.base)
             module = self.modules.get(part.path)
-            if isinstance(module, nn.modules.dropout._DropoutNd) and module.training:
+            if isinstance(module, privates.Dropout) and module.training:
                 part.keep = 1.0 - float(module.p)
         ends: dict[Slot, tuple[float, float]] = {}
         entering = [
@@ -198,7 +199,7 @@ class Sketcher(Instrument):
             units = weight.shape[0] if transposed else weight.shape[1]
         else:
             module = self.modules.get(part.path)
-            if isinstance(module, nn.modules.conv._ConvTransposeNd) or part.base not in (
+            if isinstance(module, privates.ConvTranspose) or part.base not in (
                 "Convolution",
                 "MkldnnConvolution",
             ):
@@ -220,7 +221,7 @@ class Sketcher(Instrument):
             if len(graph.edges[i]) == 1 and len(leaves) == 1:
                 later(part, "gain" if part.base == "Mul" else "bias", leaves[0][1], leaves[0][1].numel())
             elif len(graph.edges[i]) == 1 and part.base == "Mul":
-                other = getattr(node, "_saved_other", None)
+                other = privates.saved(node, "other")
                 if isinstance(other, (int, float, complex)):
                     part.gain = abs(other) ** 2
                 elif isinstance(other, Tensor) and other.numel() == 1:
@@ -242,8 +243,8 @@ _READ = frozenset({"Addmm", "Mm", "Linear", "Convolution", "MkldnnConvolution", 
 def _attention(node: Node) -> tuple[int, bool]:
     """Positions that an attention mixes, and whether each sees only those before it."""
     try:
-        keys = node._saved_key  # type: ignore[attr-defined]
-        return int(keys.shape[-2]), bool(getattr(node, "_saved_is_causal", False))
+        keys = privates.saved(node, "key")
+        return int(keys.shape[-2]), bool(privates.saved(node, "is_causal", False))
     except (AttributeError, RuntimeError):  # saved under a checkpoint, or another kernel's names
         return 0, False
 
@@ -267,7 +268,7 @@ def _leaf(node: Node | None) -> tuple[Tensor | None, bool]:
 
 def _inside(module: nn.Module | None, weight: Tensor, part: Part, call: Any) -> float:
     """Share of a convolution's taps that fall on the input and not on its zero padding."""
-    if weight.dim() < 3 or not isinstance(module, nn.modules.conv._ConvNd) or call is None:
+    if weight.dim() < 3 or not isinstance(module, privates.Conv) or call is None:
         return 1.0
     if isinstance(module.padding, str) or module.padding_mode != "zeros":
         return 1.0
@@ -287,13 +288,13 @@ def activation_of(node: Node, base: str) -> tuple[str, Phi] | None:
     """The elementwise function behind a node, with the constants it was called with."""
 
     def saved(name: str, default: float) -> float:
-        value = getattr(node, f"_saved_{name}", default)
+        value = privates.saved(node, name, default)
         return float(value) if isinstance(value, (int, float)) else default
 
     if base in _PLAIN:
         return base.lower(), _PLAIN[base]
     if base == "Gelu":
-        approximate = getattr(node, "_saved_approximate", "none")
+        approximate = privates.saved(node, "approximate", "none")
         return ("gelu" if approximate == "none" else "gelu_tanh"), lambda u: F.gelu(u, approximate=approximate)
     if base == "LeakyRelu":
         slope = saved("negative_slope", 0.01)

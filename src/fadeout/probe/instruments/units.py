@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
+from fadeout.call import privates
 from fadeout.call.batch import tensors
 from fadeout.call.question import Question
 from fadeout.probe.account.norms import norm
@@ -144,9 +145,9 @@ class Units(Instrument):
             first = next((t for t in tensors(out) if t.is_floating_point() and t.layout == torch.strided), None)
             if first is not None and not first.is_nested:
                 self._output = self._later.ask([norm(first.detach())]), first.numel()
-        if path in self._by_module or isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding)):
+        if path in self._by_module or isinstance(module, (nn.Linear, privates.Conv, nn.Embedding)):
             return
-        if any(p is not None and p.dim() >= 2 for p in module._parameters.values()):
+        if any(p is not None and p.dim() >= 2 for p in privates.parameters(module).values()):
             first = next((t for t in tensors(out) if t.is_floating_point()), None)
             if first is not None:
                 self._by_module[path] = output_of(first, samples=self._batch)
@@ -249,8 +250,7 @@ class Units(Instrument):
         """phi' at every element, by calling the activation's own node with ones."""
         watcher = _Recomputing()
         try:
-            metadata = node._input_metadata[0]
-            shape, dtype, device = torch.Size(metadata.shape), metadata.dtype, metadata.device
+            shape, dtype, device = privates.arriving(node)
             if not dtype.is_floating_point:
                 return None
             ones = torch.ones((), dtype=dtype, device=device).expand(shape)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from fadeout.call import privates
 from fadeout.call.isolate import Isolation
 from fadeout.probe.account.norms import lengths
 from fadeout.probe.later import Answer, Later
@@ -199,7 +199,7 @@ def _by_copy(optimizer: Optimizer, given: Sequence[tuple[Tensor, Tensor]]) -> li
 @contextmanager
 def _unseen() -> Iterator[None]:
     """Global hooks that watch real optimizer steps stay out of it."""
-    tables: list[dict[int, Any]] = [_global_optimizer_pre_hooks, _global_optimizer_post_hooks]
+    tables: list[dict[int, Any]] = list(privates.optimizer_hook_tables())
     kept = [dict(table) for table in tables]
     for table in tables:
         table.clear()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fadeout.call import privates
 from fadeout.probe.account.norms import lengths, read
 from fadeout.probe.account.passes import Pass
 from fadeout.probe.account.ranges import SAFE_HIGH, SAFE_LOW
@@ -142,7 +143,7 @@ def _ask_alike(parameters: list[tuple[str, nn.Parameter]], later: Later) -> Call
         return set
     several, keys = [p.detach() for p in able], [id(p) for p in able]
     first = [p.select(0, 0) for p in several]
-    apart = torch._foreach_sub(first, [p.select(0, 1) for p in several])
+    apart = privates.differences(first, [p.select(0, 1) for p in several])
     answer = later.ask(lengths([*apart, *first]))
 
     def found() -> set[int]:

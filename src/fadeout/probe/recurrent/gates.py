@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call import privates
 from fadeout.errors import FadeoutError
 from fadeout.probe.recurrent.gate_families import FAMILIES, Family
 from fadeout.probe.recurrent.profiles import GateHorizon
@@ -57,9 +58,13 @@ def _family(module: nn.Module) -> Family | None:
     key = (
         type(module),
         tuple(module.__dict__),
-        tuple(module._parameters),
-        tuple(module._buffers),
-        tuple((name, type(child), len(child._modules)) for name, child in module._modules.items() if child is not None),
+        tuple(privates.parameters(module)),
+        tuple(privates.buffers(module)),
+        tuple(
+            (name, type(child), len(privates.children(child)))
+            for name, child in privates.children(module).items()
+            if child is not None
+        ),
     )
     if key not in _KNOWN:
         _KNOWN[key] = next((f for f in FAMILIES if f.fits(module)), None)

@@ -1,0 +1,143 @@
+"""Privates: everything of torch's that has no public name and that we stand on, in one place.
+
+`tests/call/test_privates.py` uses each of them, so that a torch which renames one fails there and not in a user's run.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.modules.module as torch_module
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.optim import optimizer as torch_optimizer
+from torch.utils._pytree import tree_map_only
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+InstanceNorm = nn.modules.instancenorm._InstanceNorm
+Conv = nn.modules.conv._ConvNd
+ConvTranspose = nn.modules.conv._ConvTransposeNd
+Dropout = nn.modules.dropout._DropoutNd
+PARAMETERS, MODULES, BUFFERS = "_parameters", "_modules", "_buffers"  # a module's own tables, in its __dict__
+COMPILED = "_orig_mod"  # of a compiled wrapper: the module inside
+TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+IN_PLACE = ("_foreach_", "_fused_")  # beginnings of names of functions that write into lists of tensors
+CALL = "_call_impl"  # the function of torch/nn/modules/module.py that every call of a module goes through
+SCHEDULED = "_wrapped_by_lr_sched"  # mark of an optimizer's step that a scheduler counts
+
+__all__ = ["tree_map_only"]
+
+
+# ---- modules and tensors
+
+
+def parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """A module's own, not its children's."""
+    return module._parameters
+
+
+def buffers(module: nn.Module) -> dict[str, Tensor | None]:
+    """A module's own."""
+    return module._buffers
+
+
+def children(module: nn.Module) -> dict[str, nn.Module | None]:
+    """A module's own."""
+    return module._modules
+
+
+def has_backward_hooks(module: nn.Module) -> bool:
+    """Whether something may change the gradient at a module."""
+    return bool(module._backward_hooks or module._backward_pre_hooks)
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written into."""
+    return tensor._version
+
+
+def norms(tensors: list[Tensor], dtype: torch.dtype | None) -> Sequence[Tensor]:
+    """Euclidean lengths of many tensors in few kernels."""
+    return torch._foreach_norm(tensors, 2.0, dtype=dtype)
+
+
+def differences(left: list[Tensor], right: list[Tensor]) -> Sequence[Tensor]:
+    """Tensor by tensor."""
+    return torch._foreach_sub(left, right)
+
+
+def copy_all(into: list[Tensor], values: list[Tensor]) -> None:
+    """Tensor by tensor."""
+    torch._foreach_copy_(into, values)
+
+
+# ---- autograd nodes
+
+
+def saved(node: Node, name: str, default: Any = None) -> Any:
+    """What an operation saved for its backward, e.g. "result"; the default where it has none of this name."""
+    return getattr(node, f"_saved_{name}", default)
+
+
+def arriving(node: Node) -> tuple[torch.Size, torch.dtype, torch.device]:
+    """Shape, dtype and device of the gradient that a node is handed."""
+    metadata = node._input_metadata[0]
+    return torch.Size(metadata.shape), metadata.dtype, metadata.device
+
+
+# ---- the process
+
+
+def transformed() -> bool:
+    """Whether a torch.func transform is active: tensors are then wrapped, and must not leave it."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def open_modes() -> int:
+    """How many function modes are entered."""
+    return torch._C._len_torch_function_stack()
+
+
+def leave_mode() -> None:
+    """The innermost function mode, entered no longer."""
+    torch._C._pop_torch_function_stack()
+
+
+def forward_hook_tables() -> tuple[dict[int, Any], dict[int, Any], dict[int, Any]]:
+    """torch's global tables of module hooks: before, after, and those to be called after a failure as well."""
+    return (
+        torch_module._global_forward_pre_hooks,
+        torch_module._global_forward_hooks,
+        torch_module._global_forward_hooks_always_called,
+    )
+
+
+def keyword_hook_table() -> dict[int, Any]:
+    """torch's global table of forward hooks that take keyword arguments."""
+    return torch_module._global_forward_hooks_with_kwargs
+
+
+def optimizer_hook_tables() -> tuple[dict[int, Any], dict[int, Any]]:
+    """torch's global tables of optimizer hooks: before and after a step."""
+    return torch_optimizer._global_optimizer_pre_hooks, torch_optimizer._global_optimizer_post_hooks
+
+
+def compiler_loaded() -> bool:
+    """Whether torch.compile was imported: nothing can be compiled without it, and it is slow to import."""
+    return "torch._dynamo" in sys.modules
+
+
+def stance() -> Any:
+    """How torch.compile treats compiled functions now; None where it was never imported."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    return None if frames is None else frames._stance
+
+
+def set_stance(wanted: Any) -> None:
+    """The stance put back; None: the one that torch begins with."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if frames is not None:
+        wanted = wanted or frames.DynamoStance()
+        if frames._stance != wanted:
+            frames._set_stance(wanted)
