@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from fadeout.records import (
     KINDS,
+    Advice,
     Block,
     Branch,
     Cause,
@@ -184,7 +185,9 @@ def sigmoid20() -> Exam:
             Evidence(name="decades a layer", value=-0.85, bound=NAN, unit="decades"),
             Evidence(name="decades, first over last weight layer", value=-17.0, bound=-3.0, unit="decades"),
         ),
-        helps=("ReLU with He initialisation", "residual connections", "tanh with Glorot"),
+        advice=tuple(
+            Advice(words=w) for w in ("ReLU with He initialisation", "residual connections", "tanh with Glorot")
+        ),
         wont_help=(WontHelp(what="LayerNorm, He or LSUV while keeping sigmoid", why="its slope never exceeds 0.25"),),
     )
     made = exam(
@@ -355,7 +358,7 @@ def hostile() -> Exam:
         unaccounted=(Unaccounted(path=evil, op=evil, why=evil),),
         ends=(End(path=evil, what="input", decades=-3.0),),
     )
-    finding = replace(made.findings[0], where=(evil,), claim=evil, line=evil, helps=(evil,))
+    finding = replace(made.findings[0], where=(evil,), claim=evil, line=evil, advice=(Advice(words=evil),))
     return replace(
         made,
         layers=layers,

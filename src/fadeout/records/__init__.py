@@ -7,7 +7,7 @@ they hold layers.
 """
 
 from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, Reading, Signal, Training
-from fadeout.records.finding import Cause, Evidence, Finding, WontHelp
+from fadeout.records.finding import Advice, Cause, Evidence, Finding, WontHelp
 from fadeout.records.forecast import Forecast, ForecastLayer, Surprise
 from fadeout.records.layer import EffectiveDepth, Layer, NotFinite, Origin, Profile, Underflow
 from fadeout.records.ledger import (
@@ -27,6 +27,7 @@ from fadeout.records.words import KINDS, Kind, Level, Progress, Status, Verdict
 
 __all__ = [
     "KINDS",
+    "Advice",
     "Block",
     "Branch",
     "Cause",

@@ -32,6 +32,19 @@ class WontHelp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What is likely to help.
+
+    Attributes:
+        words: As a reader is told.
+        treatments: Ids of the treatments that do it, in the order to try them in; () for what only a person can do.
+    """
+
+    words: str
+    treatments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A claim about an exam that a reader can check and act on.
 
@@ -54,6 +67,16 @@ class Finding:
     cause: tuple[Cause, ...]
     status: Status
     evidence: tuple[Evidence, ...]
-    helps: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
     wont_help: tuple[WontHelp, ...] = ()
     chain: tuple[str, ...] = ()
+
+    @property
+    def helps(self) -> tuple[str, ...]:
+        """The advice in words."""
+        return tuple(one.words for one in self.advice)
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """Ids of the treatments in the advice, in its order."""
+        return tuple(dict.fromkeys(name for one in self.advice for name in one.treatments))

@@ -1,7 +1,7 @@
 """FO203 and FO208: attention whose softmax passes no gradient, and tokens that have become alike."""
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import listed, remark
+from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, lasting, probes
 
@@ -27,7 +27,7 @@ def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
             Evidence(name="live rows", value=live, bound=limits.live_rows, unit="share"),
             Evidence(name="entropy over its largest", value=rows[worst].entropy, bound=limits.entropy, unit="share"),
         ),
-        helps=("QK-norm", "smaller query and key weights, or a clip of their logits"),
+        helps=(advise("QK-norm", "qk_norm"), "smaller query and key weights, or a clip of their logits"),
         wont=(WontHelp(what="a larger learning rate", why="it drives the logits further apart"),),
     )
 
@@ -61,5 +61,5 @@ def tokens_alike(reading: Reading, limits: Limits) -> Finding | None:
         evidence=(
             Evidence(name="distance from the token mean", value=worst.rank_collapse, bound=limits.alike, unit="share"),
         ),
-        helps=("residual connections around attention", "an MLP between attentions"),
+        helps=(advise("residual connections around attention", "residual"), "an MLP between attentions"),
     )

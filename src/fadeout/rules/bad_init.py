@@ -2,8 +2,8 @@
 
 import math
 
-from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import named, remark
+from fadeout.records import Advice, Evidence, Finding, Reading, WontHelp
+from fadeout.rules.build import advise, named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
 from fadeout.rules.signs import growth, hidden_saturation
@@ -48,7 +48,7 @@ def _equal(reading: Reading, limits: Limits) -> Finding | None:
         value=float(len(left)),
         bound=0.0,
         unit="layers",
-        helps=("random initial weights (He or Glorot): units that start alike stay alike",),
+        helps=(advise("random initial weights (He or Glorot): units that start alike stay alike", "critical_init"),),
         wont=WontHelp(what="training longer", why="equal units receive equal gradients at every step"),
     )
 
@@ -75,7 +75,10 @@ def _huge(reading: Reading, limits: Limits) -> Finding | None:
         value=signal.output / max(signal.target, _least(signal.target)),
         bound=limits.outputs,
         unit="ratio",
-        helps=("smaller initial weights (He or Glorot, by the activation)", "a normalisation before the last layer"),
+        helps=(
+            advise("smaller initial weights (He or Glorot, by the activation)", "critical_init"),
+            advise("a normalisation before the last layer", "layer_norm"),
+        ),
         wont=WontHelp(what="a smaller learning rate alone", why="the first steps go into shrinking the output"),
     )
 
@@ -105,7 +108,7 @@ def _finding(
     value: float,
     bound: float,
     unit: str,
-    helps: tuple[str, ...],
+    helps: tuple[Advice | str, ...],
     wont: WontHelp,
 ) -> Finding:
     return remark(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from fadeout.records import Evidence, Finding, Level, Reading, Verdict, WontHelp
+from fadeout.records import Advice, Evidence, Finding, Level, Reading, Verdict, WontHelp
 
 
 def remark(
@@ -16,7 +16,7 @@ def remark(
     where: Sequence[str] = (),
     line: str = "",
     evidence: Sequence[Evidence] = (),
-    helps: Sequence[str] = (),
+    helps: Sequence[Advice | str] = (),
     wont: Sequence[WontHelp] = (),
     since: int | None = None,
 ) -> Finding:
@@ -36,9 +36,19 @@ def remark(
         cause=(),
         status="account",
         evidence=tuple(evidence),
-        helps=tuple(helps),
+        advice=advised(helps),
         wont_help=tuple(wont),
     )
+
+
+def advise(words: str, *treatments: str) -> Advice:
+    """Advice with the ids of the treatments that do it."""
+    return Advice(words=words, treatments=treatments)
+
+
+def advised(helps: Sequence[Advice | str]) -> tuple[Advice, ...]:
+    """Advice, where words alone stand for what only a person can do."""
+    return tuple(Advice(words=one) if isinstance(one, str) else one for one in helps)
 
 
 def named(path: str) -> str:

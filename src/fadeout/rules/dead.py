@@ -3,15 +3,15 @@
 import math
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
-from fadeout.rules.build import named, remark
+from fadeout.rules.build import advise, named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes, since, stands
 from fadeout.rules.signs import Dead, dead
 
 _HELPS = (
-    "a smaller learning rate from a fresh start: dead units do not come back",
-    "He initialisation with zero biases",
-    "LeakyReLU, GELU or ELU, whose slope is never zero on a whole side",
+    advise("a smaller learning rate from a fresh start: dead units do not come back", "slower"),
+    advise("He initialisation with zero biases", "he_init"),
+    advise("LeakyReLU, GELU or ELU, whose slope is never zero on a whole side", "leaky_relu", "gelu"),
 )
 _WONT = (
     WontHelp(what="training longer", why="a unit without a slope on any row gets no gradient to come back by"),

@@ -3,7 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import remark
+from fadeout.rules.build import advise, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import probes
 
@@ -37,7 +37,10 @@ def diluted(reading: Reading, limits: Limits) -> Finding | None:
             Evidence(name="effective blocks", value=last.n, bound=count / 3, unit="blocks"),
             Evidence(name="mean share of the last quarter", value=late[1], bound=1 / (4 * count), unit="share"),
         ),
-        helps=("a fixed branch multiplier of 1/sqrt(2 L)", "fewer blocks: skip a quarter of them and compare the loss"),
+        helps=(
+            advise("a fixed branch multiplier of 1/sqrt(2 L)", "branch_scale"),
+            "fewer blocks: skip a quarter of them and compare the loss",
+        ),
         wont=(WontHelp(what="scaled initialisation", why="training undoes it within some hundred steps"),),
         since=reading.course.probes[-1].step,
     )

@@ -2,23 +2,26 @@
 
 import math
 
-from fadeout.records import Evidence, Finding, Kind, Level, Reading, WontHelp
-from fadeout.rules.build import named, remark
+from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WontHelp
+from fadeout.rules.build import advise, advised, named, remark
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
 from fadeout.rules.signs import growth
 
-_HELPS: dict[Kind, tuple[str, ...]] = {
+_HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     "weight": (
-        "smaller initial weights (He or Glorot)",
-        "scaling residual branches by 1/sqrt(L)",
-        "pre-norm blocks",
+        advise("smaller initial weights (He or Glorot)", "critical_init"),
+        advise("scaling residual branches by 1/sqrt(L)", "branch_scale"),
+        advise("pre-norm blocks", "pre_norm"),
     ),
     "norm": ("fewer normalisations in a plain stack, or residual connections around them", "a larger batch"),
-    "slope": ("an activation with bounded slope", "smaller initial weights"),
+    "slope": ("an activation with bounded slope", advise("smaller initial weights", "critical_init")),
     "mix": ("scaling the mixing by its fan-in",),
-    "skip": ("scaling residual branches by 1/sqrt(L)", "zero-initialised branches"),
+    "skip": (
+        advise("scaling residual branches by 1/sqrt(L)", "branch_scale"),
+        advise("zero-initialised branches", "rezero"),
+    ),
 }
 
 
@@ -67,7 +70,11 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
             Evidence(name=name, value=value, bound=bound, unit=unit),
             Evidence(name="largest update ratio of the first steps", value=ratio, bound=limits.update, unit="ratio"),
         ),
-        helps=("a smaller learning rate, with warm-up", "gradient clipping by norm", "smaller initial weights"),
+        helps=(
+            advise("a smaller learning rate, with warm-up", "slower", "warmup"),
+            advise("gradient clipping by norm", "clip"),
+            advise("smaller initial weights", "critical_init"),
+        ),
         wont=(WontHelp(what="training longer", why="what is not finite stays so"),) if broken else (),
     )
 
@@ -143,7 +150,7 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
                 unit="decades",
             ),
         ),
-        helps=_HELPS.get(main, _HELPS["weight"]),
+        advice=advised(_HELPS.get(main, _HELPS["weight"])),
     )
 
 

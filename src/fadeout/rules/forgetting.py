@@ -2,17 +2,21 @@
 
 import math
 
-from fadeout.records import Cause, Evidence, Finding, Kind, Reading, TimeProfile, WontHelp
-from fadeout.rules.build import named
+from fadeout.records import Advice, Cause, Evidence, Finding, Kind, Reading, TimeProfile, WontHelp
+from fadeout.rules.build import advise, advised, named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
 from fadeout.rules.signs import gated, time_fade
 
 _KINDS: dict[str, Kind] = {"recurrent weight": "weight", "slope": "slope", "forget gates closed": "slope"}
-_HELPS = {
-    "recurrent weight": ("an identity or orthogonal recurrent weight", "an LSTM or GRU"),
-    "slope": ("smaller input weights, so that the state stays off tanh's flat sides", "an LSTM or GRU"),
-    "forget gates closed": ("a forget bias of 1 or more, or chrono initialisation",),
+_GATED = advise("an LSTM or GRU", "lstm", "gru")
+_HELPS: dict[str, tuple[Advice | str, ...]] = {
+    "recurrent weight": (
+        advise("an identity or orthogonal recurrent weight", "identity_recurrence", "orthogonal_init"),
+        _GATED,
+    ),
+    "slope": ("smaller input weights, so that the state stays off tanh's flat sides", _GATED),
+    "forget gates closed": (advise("a forget bias of 1 or more, or chrono initialisation", "forget_bias", "chrono"),),
     "truncation": ("longer chunks between detach() calls",),
 }
 
@@ -64,7 +68,7 @@ def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> 
             ),
             Evidence(name="horizon", value=row.horizon, bound=math.nan, unit="steps"),
         ),
-        helps=_HELPS.get(cause, ()),
+        advice=advised(_HELPS.get(cause, ())),
         wont_help=(WontHelp(what="a longer sequence", why="the first steps are out of reach already"),),
     )
 

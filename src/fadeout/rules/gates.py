@@ -3,7 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, TimeProfile, WontHelp
-from fadeout.rules.build import listed, named, remark
+from fadeout.rules.build import advise, listed, named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning
 
@@ -30,9 +30,9 @@ def hasty_gates(reading: Reading, limits: Limits) -> Finding | None:
             Evidence(name="tokens to a decade, slowest head", value=span.slowest, bound=math.nan, unit="tokens"),
         ),
         helps=(
-            ("a forget bias of 1 or more, or chrono initialisation",)
+            (advise("a forget bias of 1 or more, or chrono initialisation", "forget_bias", "chrono"),)
             if span.family.startswith(_TORCH)
-            else ("drawing dt log-uniformly from 0.001 to 0.1, as the originals do",)
+            else (advise("drawing dt log-uniformly from 0.001 to 0.1, as the originals do", "dt_bias"),)
         ),
         wont=(WontHelp(what="a longer sequence", why="what is forgotten within a token is not there later"),),
     )

@@ -3,6 +3,7 @@
 import math
 
 from fadeout.records import Course, Evidence, Finding, Reading
+from fadeout.rules.build import advised
 from fadeout.rules.exploding import sudden
 from fadeout.rules.limits import Limits
 
@@ -57,7 +58,9 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
                 unit="values",
             ),
         ),
-        helps=_helps(origin.where if origin else "input" if course is not None and course.spoilt else "forward"),
+        advice=advised(
+            _helps(origin.where if origin else "input" if course is not None and course.spoilt else "forward")
+        ),
     )
 
 
@@ -80,5 +83,5 @@ def _helps(where: str) -> tuple[str, ...]:
             "float32 or bf16 there",
         ),
         "loss": ("computing the loss from logits", "an epsilon inside log, sqrt or division"),
-        "backward": ("an epsilon inside sqrt, norm or division: their slope is infinite at 0",),
+        "backward": ("an epsilon inside sqrt or division: their slope is infinite at 0",),
     }.get(where, ())

@@ -3,7 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import listed, remark
+from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import lasting, probes
 
@@ -28,7 +28,10 @@ def flushed(reading: Reading, limits: Limits) -> Finding | None:
         "even with the best loss scale",
         where=paths,
         evidence=(Evidence(name="values flushed in float16", value=worst, bound=limits.flushed, unit="share"),),
-        helps=("bf16, whose range is float32's", "bringing the gradient back first: the flush follows the fade"),
+        helps=(
+            advise("bf16, whose range is float32's", "bf16"),
+            "bringing the gradient back first: the flush follows the fade",
+        ),
         wont=(WontHelp(what="a larger loss scale", why="the largest gradient is at the format's maximum already"),),
     )
 
@@ -54,7 +57,7 @@ def below_eps(reading: Reading, limits: Limits) -> Finding | None:
         "those weights move less and less",
         where=paths,
         evidence=(Evidence(name="entries below 10 eps", value=worst, bound=limits.faint, unit="share"),),
-        helps=("a smaller eps, 1e-12 and below", "Muon on the matrices"),
+        helps=(advise("a smaller eps, 1e-12 and below", "adam_eps"), "Muon on the matrices"),
         wont=(WontHelp(what="a larger learning rate", why="it moves the layers that move already"),),
     )
 

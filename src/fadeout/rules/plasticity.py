@@ -1,7 +1,7 @@
 """FO216 to FO219: shattered and noisy gradients, dormant units, and saturated stand-ins for norms."""
 
 from fadeout.records import Evidence, Finding, Reading
-from fadeout.rules.build import listed, remark
+from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
 
@@ -21,7 +21,10 @@ def shattered(reading: Reading, limits: Limits) -> Finding | None:
         evidence=(
             Evidence(name="cosine between neighbours", value=course.neighbours, bound=limits.neighbours, unit="cosine"),
         ),
-        helps=("residual connections", "smaller initial weights: the network is in its chaotic phase"),
+        helps=(
+            advise("residual connections", "residual"),
+            advise("smaller initial weights: the network is in its chaotic phase", "critical_init"),
+        ),
     )
 
 
@@ -63,7 +66,10 @@ def dormant(reading: Reading, limits: Limits) -> Finding | None:
             Evidence(name="dormant units", value=last.dormant, bound=limits.dormant, unit="share"),
             Evidence(name="effective rank of the features", value=last.rank, bound=first.rank, unit="directions"),
         ),
-        helps=("fresh incoming and zero outgoing weights for dormant units (ReDo)", "a normalisation layer"),
+        helps=(
+            "fresh incoming and zero outgoing weights for dormant units (ReDo)",
+            advise("a normalisation layer", "layer_norm"),
+        ),
         since=last.step,
     )
 
@@ -82,7 +88,7 @@ def tanh_for_norm(reading: Reading, limits: Limits) -> Finding | None:
         "the stream is too wide for its alpha",
         where=[path for path, _ in rows],
         evidence=(Evidence(name="live elements", value=worst[1], bound=limits.live, unit="share"),),
-        helps=("a smaller alpha", "a normalisation in its place"),
+        helps=("a smaller alpha", advise("a normalisation in its place", "layer_norm")),
     )
 
 

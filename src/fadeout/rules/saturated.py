@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
-from fadeout.rules.build import named, remark
+from fadeout.rules.build import advise, named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
 from fadeout.rules.signs import hidden_saturation, output_saturation, shut_gate
@@ -76,9 +76,9 @@ def _finding(
 ) -> Finding:
     wide = probe.signal is not None and probe.signal.input > 3 and probe.layers[0].path == layer.path
     helps = (
-        *(("normalising the input: mean 0, spread 1",) if wide else ()),
-        "smaller initial weights (Glorot)",
-        "a normalisation before the activation",
+        *((advise("normalising the input: mean 0, spread 1", "standard_input"),) if wide else ()),
+        advise("smaller initial weights (Glorot)", "glorot_init"),
+        advise("a normalisation before the activation", "layer_norm", "batch_norm"),
         *(("a loss that takes logits, without an activation of its own",) if output else ()),
     )
     paths = tuple(dict.fromkeys([layer.path, *(r.path for r in probe.layers if not output and r.saturated > bound)]))

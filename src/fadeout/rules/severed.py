@@ -3,8 +3,8 @@
 import math
 from dataclasses import replace
 
-from fadeout.records import Evidence, Finding, Gap, Reading
-from fadeout.rules.build import named
+from fadeout.records import Advice, Evidence, Finding, Gap, Reading
+from fadeout.rules.build import advise, advised, named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes
 from fadeout.rules.signs import all_zero
@@ -75,7 +75,10 @@ def _nothing(reading: Reading, limits: Limits) -> Finding | None:
         claim="every gradient is exactly zero, in nearly every probe, and the loss is not solved",
         where=tuple(layer.path for layer in reading.layers if layer.trained),
         line="",
-        helps=("scaling the loss, where float16 flushes it", "looking at what the loss masks or ignores"),
+        helps=(
+            advise("scaling the loss, where float16 flushes it", "loss_scaling"),
+            "looking at what the loss masks or ignores",
+        ),
     )
 
 
@@ -151,7 +154,9 @@ def _by_activation(reading: Reading) -> bool:
     )
 
 
-def _finding(reading: Reading, *, claim: str, where: tuple[str, ...], line: str, helps: tuple[str, ...]) -> Finding:
+def _finding(
+    reading: Reading, *, claim: str, where: tuple[str, ...], line: str, helps: tuple[Advice | str, ...]
+) -> Finding:
     lost = float(len({layer.path for layer in reading.layers}.intersection(where)))
     return Finding(
         code="FO103",
@@ -174,5 +179,5 @@ def _finding(reading: Reading, *, claim: str, where: tuple[str, ...], line: str,
                 unit="layers",
             ),
         ),
-        helps=helps,
+        advice=advised(helps),
     )

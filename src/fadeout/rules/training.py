@@ -3,7 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import listed, remark
+from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import falling, learning, probes
 from fadeout.rules.signs import all_zero, still, time_fade
@@ -95,7 +95,7 @@ def always_clipped(reading: Reading, limits: Limits) -> Finding | None:
         level="note",
         claim=f"gradient clipping bites at {course.clipped:.0%} of the steps: the step's length is set by the clip",
         evidence=(Evidence(name="steps clipped", value=course.clipped, bound=limits.clipped, unit="share"),),
-        helps=("a larger clipping norm, or a smaller learning rate",),
+        helps=(advise("a larger clipping norm, or a smaller learning rate", "clip", "slower"),),
     )
 
 

@@ -2,26 +2,29 @@
 
 import math
 
-from fadeout.records import Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
-from fadeout.rules.build import named
+from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
+from fadeout.rules.build import advise, advised, named
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
 from fadeout.rules.signs import chain_fade
 
-_HELPS: dict[Kind, tuple[str, ...]] = {
+_HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     "slope": (
-        "ReLU or GELU with He initialisation",
-        "residual connections",
-        "tanh with Glorot initialisation",
+        advise("ReLU or GELU with He initialisation", "relu", "gelu"),
+        advise("residual connections", "residual"),
+        advise("tanh with Glorot initialisation", "tanh"),
     ),
     "weight": (
-        "He or Glorot initialisation, by the activation",
-        "residual connections",
-        "normalisation layers",
+        advise("He or Glorot initialisation, by the activation", "critical_init"),
+        advise("residual connections", "residual"),
+        advise("normalisation layers", "layer_norm", "batch_norm"),
     ),
-    "norm": ("moving the normalisation into the branch (pre-norm)", "residual connections"),
-    "mix": ("residual connections around the mixing", "attention instead of repeated averaging"),
+    "norm": (
+        advise("moving the normalisation into the branch (pre-norm)", "pre_norm"),
+        advise("residual connections", "residual"),
+    ),
+    "mix": (advise("residual connections around the mixing", "residual"), "attention instead of repeated averaging"),
 }
 _RECTIFIERS = {"relu", "leaky_relu", "gelu", "silu", "elu", "selu", "mish", "relu6"}
 _CEILING = {"sigmoid": 0.25, "hardsigmoid": 1 / 6}
@@ -76,7 +79,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
             ),
             Evidence(name="decades a layer", value=slope, bound=math.nan, unit="decades"),
         ),
-        helps=_helps(probe, main),
+        advice=advised(_helps(probe, main)),
         wont_help=_wont_help(probe, main),
     )
 
@@ -130,7 +133,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         status="account",
         evidence=(Evidence(name="decades in the chain", value=chain.lost, bound=limits.chain, unit="decades"),),
         chain=chain.layers,
-        helps=_HELPS["weight"],
+        advice=advised(_HELPS["weight"]),
         wont_help=_wont_help(reading, "weight"),
     )
 
@@ -173,12 +176,12 @@ def _carried(reading: Reading, decades: float, limits: Limits) -> bool:
     return every or (moved and all(layer.path in reading.depth.seen for layer in trained))
 
 
-def _helps(reading: Reading, main: Kind) -> tuple[str, ...]:
+def _helps(reading: Reading, main: Kind) -> tuple[Advice | str, ...]:
     used = {layer.activation for layer in reading.layers if layer.activation}
     if main == "slope" and used and used <= _RECTIFIERS:  # already the activation that others should take
         return (
-            "residual connections",
-            "normalisation layers",
+            advise("residual connections", "residual"),
+            advise("normalisation layers", "layer_norm", "batch_norm"),
             "wider layers: chance adds up over depth / width",
         )
     return _HELPS.get(main, _HELPS["weight"])

@@ -3,7 +3,7 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import remark
+from fadeout.rules.build import advise, remark
 from fadeout.rules.limits import Limits
 
 _LINEAR = frozenset("Linear Conv1d Conv2d Conv3d Embedding ConvTranspose1d ConvTranspose2d".split())
@@ -78,5 +78,5 @@ def raw_input(reading: Reading, limits: Limits) -> Finding | None:
         claim=f"the input has an rms of {signal.input:.3g}: networks are initialised for inputs near 1",
         where=[first.path] if first is not None else [],
         evidence=(Evidence(name="rms of the input", value=signal.input, bound=limits.inputs, unit="ratio"),),
-        helps=("normalising the input: mean 0, spread 1",),
+        helps=(advise("normalising the input: mean 0, spread 1", "standard_input"),),
     )

@@ -10,10 +10,11 @@ from typing import Any
 
 from fadeout import records
 from fadeout.errors import FadeoutError
-from fadeout.records import Exam
+from fadeout.records import Exam, Finding
 
 SCHEMA = "fadeout.exam/1"
 _RENAMED = {("Stage", "start"): "from"}
+_DERIVED = {"Finding": ("helps", "treatments")}  # read by others; made from what the record holds
 _PAIRS = ("by_kind", "paths")  # tuples of (name, value) are objects in JSON
 
 
@@ -79,7 +80,7 @@ def plain(value: Any) -> Any:
             if f.name in _PAIRS
             else plain(getattr(value, f.name))
             for f in dataclasses.fields(value)
-        }
+        } | {key: list(getattr(value, key)) for key in _DERIVED.get(name, ())}
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     if isinstance(value, dict):
@@ -151,6 +152,8 @@ _LARGEST = 1 << 64  # no count and no seed is larger
 
 def _record(kind: type, data: Any, at: str) -> Any:
     _of(data, dict, at)
+    if kind is Finding and "advice" not in data:  # as it was written before advice had treatments
+        data = {**data, "advice": [{"words": words} for words in _of(data.get("helps", []), list, f"{at}.helps")]}
     hints = _hints(kind)
     values = {}
     for f in dataclasses.fields(kind):
@@ -230,6 +233,8 @@ def _describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
             for f in dataclasses.fields(kind):
                 name = _RENAMED.get((kind.__name__, f.name), f.name)
                 properties[name] = _property(f.name, hints[f.name], definitions)
+            for name in _DERIVED.get(kind.__name__, ()):
+                properties[name] = {"type": "array", "items": {"type": "string"}}
             definitions[kind.__name__] = {
                 "type": "object",
                 "description": (kind.__doc__ or "").splitlines()[0],
