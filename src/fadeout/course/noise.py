@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.call.batch import closure, fresh
+from fadeout.call.batch import closure, fresh, is_pair
 from fadeout.call.guard import Guard
 
 NEAR = 0.01  # of the spread of the inputs: how far a neighbour stands
@@ -54,7 +54,7 @@ def neighbours_agree(model: nn.Module, batch: Any, loss: Callable[..., Tensor] |
     1 where the network is smooth; towards 0 the gradient is shattered (Balduzzi et al. 2017,
     arXiv:1702.08591).  nan unless the batch is (x, y) with float x.
     """
-    if loss is None or not isinstance(batch, (tuple, list)) or len(batch) != 2:
+    if loss is None or not is_pair(batch):
         return math.nan
     x, y = batch
     if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or not (x.dim() and y.dim()):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.call.batch import Closure, closure, fresh
+from fadeout.call.batch import Closure, closure, fresh, is_pair
 from fadeout.call.guard import Guard
 from fadeout.call.modes import under_autocast, without_dropout
 
@@ -37,7 +37,7 @@ def standard(model: nn.Module, batch: Any, loss: Callable[..., Tensor] | None, r
     try:
         if isinstance(batch, Mapping) and loss is None:
             return _own_labels(batch) or nothing
-        if loss is None or not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        if loss is None or not (is_pair(batch)):
             return nothing
         y = batch[1]
         output, _ = output_of_closure(model, run)

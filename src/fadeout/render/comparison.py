@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fadeout.records import KINDS, Exam
+from fadeout.records.decades import log10
 from fadeout.render import words
-from fadeout.render.views import log10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

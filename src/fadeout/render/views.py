@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fadeout.records import Edge, Exam, Kind, Ledger, Stage
+from fadeout.records.decades import log10
 from fadeout.render import words
 
 State = Literal["measured", "unseen", "none", "undefined"]
@@ -135,11 +136,6 @@ def depth(exam: Exam) -> Depth:
             )
         )
     return Depth(points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor)
-
-
-def log10(norm: float) -> float:
-    """Decades of a norm; -inf for 0."""
-    return math.log10(norm) if norm > 0 else -math.inf if norm == 0 else math.nan
 
 
 def band_of(gap: float) -> Band:

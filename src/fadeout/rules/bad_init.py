@@ -70,7 +70,7 @@ def _huge(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         claim=f"the untrained output is {signal.output / max(signal.target, _least(signal.target)):.0f} times "
         "as large as the targets",
-        where=tuple(dict.fromkeys(_largest(reading) + last[-1:])),
+        where=tuple(dict.fromkeys(_largest(reading, limits) + last[-1:])),
         name="rms of the output over the targets",
         value=signal.output / max(signal.target, _least(signal.target)),
         bound=limits.outputs,
@@ -88,10 +88,10 @@ def _least(target: float) -> float:
     return 1.0 if math.isnan(target) else 1e-30
 
 
-def _largest(reading: Reading) -> list[str]:
+def _largest(reading: Reading, limits: Limits) -> list[str]:
     """The layers whose output grows most over the one before, the data side first."""
     grown = sorted(((factor, path) for path, factor in growth(reading)), reverse=True)
-    return [path for factor, path in grown if factor > 5][:6]
+    return [path for factor, path in grown if factor > limits.steep][:6]
 
 
 def _saturated(reading: Reading, limits: Limits) -> bool:

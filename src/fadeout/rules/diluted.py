@@ -7,8 +7,6 @@ from fadeout.rules.build import advise, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import probes
 
-LEAST = 8  # blocks; fewer have no depth to dilute
-
 
 def diluted(reading: Reading, limits: Limits) -> Finding | None:
     """Effective blocks below a third and a last quarter without a share, both worse than at step 0.
@@ -17,7 +15,7 @@ def diluted(reading: Reading, limits: Limits) -> Finding | None:
     """
     rows = [probe.ledger.blocks for probe in probes(reading)]
     first, last = rows[0], rows[-1]
-    if reading.course is None or first is None or last is None or len(last.blocks) < LEAST:
+    if reading.course is None or first is None or last is None or len(last.blocks) < limits.deep:
         return None
     count = len(last.blocks)
     if not (math.isfinite(last.n) and math.isfinite(first.n)) or last.branch_total < limits.branches:

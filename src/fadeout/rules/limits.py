@@ -73,6 +73,11 @@ class Limits:
         moves: Update ratio from which a layer moves whatever the others do: a tenth of the usual 1e-3.
         crawl: Largest update ratio below which nothing can be learned in thousands of steps.
         clipped: Share of the steps at which clipping bites.
+        usual: Update over weight in one step, a rule of thumb; for advice only.
+        gone: Norm of a layer's gradient below which float16 has nothing left of it: half of its smallest subnormal.
+        deep: Blocks below which a residual network has no depth to dilute.
+        steep: Growth of a layer's output over its input from which it is named for a large output.
+        wide: rms of the input from which standardising it is the first advice.
     """
 
     vanishing: float = -3.0
@@ -127,6 +132,11 @@ class Limits:
     moves: float = 1e-4
     crawl: float = 1e-6
     clipped: float = 0.9
+    usual: float = 1e-3
+    gone: float = 2.0**-25
+    deep: int = 8
+    steep: float = 5.0
+    wide: float = 3.0
 
 
 LIMITS = Limits()

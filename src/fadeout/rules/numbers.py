@@ -7,8 +7,6 @@ from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import lasting, probes
 
-FLUSHED = 2.0**-25  # half of float16's smallest subnormal: a layer whose whole norm is below it has no gradient left
-
 
 def flushed(reading: Reading, limits: Limits) -> Finding | None:
     """Layers most of whose gradient float16 turns to zero under one scale for the whole pass.  Source: trials."""
@@ -38,7 +36,7 @@ def flushed(reading: Reading, limits: Limits) -> Finding | None:
 
 def _flushed(probe: Reading, limits: Limits) -> tuple[str, ...]:
     half = probe.dtype == "float16"
-    gone = [r.path for r in probe.layers if half and r.trained and r.reached and r.gradient_norm < FLUSHED]
+    gone = [r.path for r in probe.layers if half and r.trained and r.reached and r.gradient_norm < limits.gone]
     return tuple(r.path for r in probe.layers if r.underflow.fp16 > limits.flushed or r.path in gone)
 
 

@@ -36,7 +36,8 @@ def _of(reading: Reading, limits: Limits, find: Find, *, bound: float) -> Findin
     assert layer is not None
     start = since(reading, lambda p: find(p, limits) is not None)
     held = bound if reading.course is not None else max(bound, limits.saturated_at_start)
-    return _finding(reading, probe, layer, level, held, find is _output, start)
+    wide = _off_scale(probe, layer, limits)
+    return _finding(reading, probe, layer, level, held, find is _output, start, wide)
 
 
 def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | None, *, output: bool) -> Level | None:
@@ -71,10 +72,14 @@ def _output(probe: Reading, limits: Limits) -> Layer | None:
     return found if found is not None and found.saturated > limits.output_saturated else None
 
 
+def _off_scale(probe: Reading, layer: Layer, limits: Limits) -> bool:
+    """The layer reads an input that nobody standardised."""
+    return probe.signal is not None and probe.signal.input > limits.wide and probe.layers[0].path == layer.path
+
+
 def _finding(
-    reading: Reading, probe: Reading, layer: Layer, level: Level, bound: float, output: bool, start: int
+    reading: Reading, probe: Reading, layer: Layer, level: Level, bound: float, output: bool, start: int, wide: bool
 ) -> Finding:
-    wide = probe.signal is not None and probe.signal.input > 3 and probe.layers[0].path == layer.path
     helps = (
         *((advise("normalising the input: mean 0, spread 1", "standard_input"),) if wide else ()),
         advise("smaller initial weights (Glorot)", "glorot_init"),

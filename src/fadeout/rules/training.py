@@ -8,8 +8,6 @@ from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import falling, learning, probes
 from fadeout.rules.signs import all_zero, still, time_fade
 
-USUAL = 1e-3  # update over weight: a rule of thumb, for advice only
-
 
 def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
     """Updates as large as the weights themselves, in the first steps or the next one."""
@@ -32,7 +30,8 @@ def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
         where=sorted(hot, key=lambda path: -hot[path]),
         evidence=(Evidence(name="update over weight", value=hot[worst], bound=limits.update, unit="ratio"),),
         helps=(
-            f"a learning rate about {hot[worst] / USUAL:.0e} times smaller: by a rule of thumb updates are near 1e-3",
+            f"a learning rate about {hot[worst] / limits.usual:.0e} times smaller: "
+            "by a rule of thumb updates are near 1e-3",
         ),
         wont=(WontHelp(what="more steps", why="each of them overshoots"),),
     )
@@ -54,7 +53,8 @@ def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
         claim=f"the largest update is {max(ratios):.1g} of its weights: the learning rate is far too small",
         evidence=(Evidence(name="update over weight", value=max(ratios), bound=limits.crawl, unit="ratio"),),
         helps=(
-            f"a learning rate about {USUAL / max(ratios):.0e} times larger: by a rule of thumb updates are near 1e-3",
+            f"a learning rate about {limits.usual / max(ratios):.0e} times larger: "
+            "by a rule of thumb updates are near 1e-3",
         ),
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fadeout.probe.account.tape import Tape
 from fadeout.probe.graph.ends import Slot
 from fadeout.probe.graph.graph import Graph
+from fadeout.records.decades import log10
 
 
 @dataclass(slots=True)
@@ -150,12 +151,7 @@ def sweep(graph: Graph, tape: Tape) -> Front:
 
 def half_log(square: float) -> float:
     """log10 of a norm from its square; -inf for zero."""
-    return log(square) / 2
-
-
-def log(value: float) -> float:
-    """log10; -inf for 0, nan for nan, inf for inf."""
-    return math.log10(value) if value > 0 else (math.nan if math.isnan(value) else -math.inf)
+    return log10(square) / 2
 
 
 def _split(before: float, alone: float, after: float) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from fadeout.probe.account.blocks import effective_blocks
-from fadeout.probe.account.front import Front, log
+from fadeout.probe.account.front import Front
 from fadeout.probe.account.stages import stages
 from fadeout.probe.account.tape import Tape, arrivals
 from fadeout.probe.account.trunk import Way, trunk
@@ -13,6 +13,7 @@ from fadeout.probe.graph.graph import Graph, weights_around
 from fadeout.probe.graph.lines import line_of
 from fadeout.probe.graph.names import readable_path
 from fadeout.records import KINDS, Edge, End, Kind, Ledger, Trunk, Unaccounted, WeightOp
+from fadeout.records.decades import log10
 
 
 def read_ledger(
@@ -106,7 +107,7 @@ def _lines(graph: Graph) -> list[str]:
 
 def _ends(ends: dict[Slot, tuple[What, str]], tape: Tape) -> tuple[End, ...]:
     return tuple(
-        End(path=path or what, what=what, decades=log(tape.arrived[slot] / tape.scale))
+        End(path=path or what, what=what, decades=log10(tape.arrived[slot] / tape.scale))
         for slot, (what, path) in ends.items()
         if slot in tape.arrived
     )
@@ -124,8 +125,8 @@ def _weights(
             path=graph.path[i],
             op=graph.op[i],
             line=lines[i],
-            norm=log(norms.get(i, 0.0)),
-            rms=log(norms[i] / math.sqrt(sizes[i])) if sizes.get(i) and i in norms else math.nan,
+            norm=log10(norms.get(i, 0.0)),
+            rms=log10(norms[i] / math.sqrt(sizes[i])) if sizes.get(i) and i in norms else math.nan,
             first=not below[i],
             last=not above[i],
             trunk=i in on_trunk,

@@ -7,6 +7,7 @@ from fadeout.probe.account.tape import Tape, arrivals
 from fadeout.probe.graph.ends import Slot
 from fadeout.probe.graph.graph import Graph
 from fadeout.records import Kind
+from fadeout.records.decades import log10
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ def trunk(graph: Graph, tape: Tape) -> Way:
         here = arriving
         i = j
         nodes.append(i)
-    return Way(nodes=nodes, entries=entries, log_gain=math.log10(here / tape.scale) if here > 0 else -math.inf)
+    return Way(nodes=nodes, entries=entries, log_gain=log10(here / tape.scale))
 
 
 def _follow(step: list[tuple[int, int, int] | None], nodes: list[int], i: int) -> list[int]:

@@ -15,6 +15,7 @@ from fadeout.probe.graph import kinds
 from fadeout.probe.graph.names import Names
 from fadeout.probe.instruments.instrument import Held, Instrument, Observed
 from fadeout.records import TokenProfile
+from fadeout.records.decades import log10
 
 SCALE = 2.0**80  # of the seed, exact: float32 then reaches down to 1e-68
 
@@ -101,17 +102,13 @@ def _map(out: Tensor, length: int, path: str, end: Any, positions: int, seed: in
     for lag in range(length):
         found = [rows[n][i - lag] for n, i in enumerate(sampled) if i >= lag]
         curve.append(math.fsum(found) / len(found) if found else 0.0)
-    start = _log(curve[0])
+    start = log10(curve[0]) / 2
     return TokenProfile(
         path=path,
         positions=tuple(sampled),
-        reach=tuple(tuple(_log(v) for v in row) for row in rows),
-        distance_curve=tuple(_log(v) - start if start > -math.inf else math.nan for v in curve),
+        reach=tuple(tuple(log10(v) / 2 for v in row) for row in rows),
+        distance_curve=tuple(log10(v) / 2 - start if start > -math.inf else math.nan for v in curve),
         rank_collapse=math.nan,
         live_rows=math.nan,
         entropy=math.nan,
     )
-
-
-def _log(square: float) -> float:
-    return math.log10(square) / 2 if square > 0 else -math.inf

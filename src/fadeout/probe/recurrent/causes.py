@@ -3,6 +3,7 @@
 import math
 
 from fadeout.records import Ledger, TimeProfile
+from fadeout.records.decades import log10
 
 
 def cause_of(profile: TimeProfile, ledger: Ledger) -> str:
@@ -23,11 +24,11 @@ def cause_of(profile: TimeProfile, ledger: Ledger) -> str:
     for name in ("forget", "keep"):
         if name in gates:
             kept = gates[name][0]
-            closed = math.log10(kept) if kept > 0 else -math.inf
+            closed = log10(kept)
             return "forget gates closed" if closed <= rate / 2 else "recurrent weight"
     if "state" in gates:
         slope = gates["state"][1]
-        own = math.log10(slope) if slope > 0 else -math.inf
+        own = log10(slope)
         return "slope" if own < rate - own else "recurrent weight"
     kinds = dict(ledger.trunk.by_kind)  # other code: the way through most weights runs along time
     if kinds["slope"] == kinds["weight"] or min(kinds["slope"], kinds["weight"]) >= 0:
