@@ -1,6 +1,9 @@
 """The glossary: every word of the contract is explained, in whole sentences, and unknown words get help."""
 
+import json
 import re
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -89,3 +92,25 @@ def test_an_unknown_word_names_those_that_are_near(word: str, hint: str) -> None
     with pytest.raises(FadeoutError, match=hint) as caught:
         glossary.explain(word)
     assert str(caught.value).startswith(f"explain: there is no finding and no word {word!r}")
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "fadeout", "explain", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_command_explains_words_of_several_parts_and_ends_with_2_where_there_is_none() -> None:
+    done = command("branch", "share", "--json")
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert (told["code"], told["word"], told["title"]) == ("", "branch share", "branch share")
+    assert json.loads(command("fo101", "--json").stdout)["code"] == "FO101"
+    done = command("decads")
+    assert done.returncode == 2
+    assert "did you mean decades" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -24,7 +24,7 @@ STEPS: tuple[Term, ...] = (
     ),
     term(
         "sign",
-        "What a rule looks for at one probe. It stands if the last probe shows it, or half of at least three probes; it "
+        "What a rule looks for at one probe. It stands if the last probe shows it, or half of at least three. It "
         "stands all along if the first, the last and four fifths of all probes show it.",
         also="signs, stands, all along, persist, persistence",
         more="docs/findings/index.md",
