@@ -58,7 +58,8 @@ def _page(name: str) -> str | None:
 def _titles() -> dict[str, str]:
     """'FO101' -> 'Vanishing gradient'."""
     first = {page.stem: page.read_text(encoding="utf-8").partition("\n")[0] for page in _folder().glob("FO*.md")}
-    return {code: title.lstrip("# ").removeprefix(code).strip() for code, title in sorted(first.items())}
+    names = {code: title.lstrip("# ").removeprefix(code).strip() for code, title in sorted(first.items())}
+    return {code: name.partition(":")[0] for code, name in names.items()}
 
 
 def _entry(term: terms.Term) -> str:

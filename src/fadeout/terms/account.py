@@ -9,7 +9,7 @@ ACCOUNT: tuple[Term, ...] = (
         "the largest gradient that arrives at a first weight layer with the largest at a last one; it does not depend "
         "on the scale of the loss or of the input.",
         also="decade, log10",
-        more="docs/findings/FO101.md",
+        more="FO101, docs/theory.md",
     ),
     term(
         "gain",
