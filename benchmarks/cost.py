@@ -28,6 +28,21 @@ from torch import Tensor, nn
 import fadeout
 from fadeout import measure
 
+PROSE = """\
+# What a measurement costs
+
+This page is written by `make bench` (`python benchmarks/cost.py --page docs/cost.md`). Every measured run is paired
+with a plain one right before it, so the ratios hold although the speed of the machine drifts.
+
+- *plain* is one forward and one backward pass without fadeout; *nodes* counts the operations that autograd recorded.
+- *measure* (the account alone) and *examine* (a whole exam of one step) are given as multiples of the plain pass. They
+  contain a pass of their own: x1.2 means that a measurement takes 20 % longer than training's own pass does.
+- *us a node* is the time beyond the plain pass, in microseconds for each node. It decides the cost of networks with
+  thousands of tiny operations.
+- Memory is the peak of live tensors, as a multiple of the plain pass's peak where it begins with x.
+
+"""
+
 
 class ResidualMLP(nn.Module):
     def __init__(self, width: int, blocks: int) -> None:
@@ -145,8 +160,7 @@ def main() -> None:
     with contextlib.redirect_stdout(Tee(sys.stdout, page)):
         table(options.quick, options.runs)
     if options.page:
-        head = "# What a measurement costs\n\nMade by `make bench` (`python benchmarks/cost.py`).\n\n"
-        options.page.write_text(head + page.getvalue())
+        options.page.write_text(PROSE + page.getvalue())
 
 
 class Tee(io.TextIOBase):
@@ -276,7 +290,7 @@ def table(quick: bool, runs: int) -> None:
         print(HEAD)
         for name, (model, batch) in transformers_classes().items():
             row(name, model, batch, None, lambda m=model, b=batch: m(**b).loss, runs)  # type: ignore[misc]
-    print("\nCost per node at growing depth (MLP of width 16, batch 4):\n")
+    print("\nThe cost of a node does not grow with depth (MLP of width 16, batch 4):\n")
     for depth in (100, 1_000, 10_000):
         model, x, y = mlp(depth, 16, nn.Tanh, 1.0), 0.01 * torch.randn(4, 64), torch.randint(0, 10, (4,))
         for linear in model[:-1:2]:

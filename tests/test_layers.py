@@ -15,13 +15,13 @@ LAYERS = (
     "lab adapters",
     "live",
     "trials",
-    "exams pages outlook target data glossary",
+    "exams pages outlook target data",
     "render store",
     "forecast counterfactual",
     "course",
     "rules treatments init probe",
-    "call",
-    "theory records errors version",
+    "call glossary",
+    "theory records errors terms version",
 )
 PROBE = (  # floors inside probe
     "__init__",
@@ -38,7 +38,7 @@ RANK = {name: len(LAYERS) - i for i, row in enumerate(LAYERS) for name in row.sp
 SRC = Path(__file__).parents[1] / "src" / "fadeout"
 # records are shown by what lies above them: these hooks alone call upward, lazily
 UPWARD = {"to_dict", "__str__", "_repr_html_", "__dataframe__", "__arrow_c_stream__"}
-TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "pages", "cli", "glossary")
+TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "pages", "cli", "glossary", "terms")
 
 
 def modules(tree: ast.AST) -> set[str]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="fadeout",
-    help="Finds where a network's gradient fades out between the loss and the first layer, and says what takes it.",
+    help="Finds where the gradient of a PyTorch network fades out between the loss and the first layer, and says why. "
+    "Start with: fadeout examine net.py:build --data digits, where build() in net.py returns your model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,7 +31,11 @@ app = typer.Typer(
 
 
 class Exit(IntEnum):
-    """Exit codes: fine or undetermined, a finding, a wrong call, the user's model failed, we did, Ctrl-C."""
+    """Exit codes.
+
+    FINE: the gradient flows, or nothing could be said. FINDING: the verdict is a fault. USAGE: the call is wrong.
+    MODEL: the user's model raised. FAULT: we did. STOPPED: Ctrl-C.
+    """
 
     FINE = 0
     FINDING = 1
@@ -62,27 +67,74 @@ def top(
 
 @app.command()
 def examine(
-    target: Annotated[str, typer.Argument(help="package.module:factory, file.py:factory, or a saved exam (.json)")],
-    data: Annotated[str, typer.Option(help="digits (real scans, bundled) or random (with --shape)")] = "",
-    shape: Annotated[str, typer.Option(help="shape of one random sample, e.g. 3,32,32 or 128")] = "",
-    tokens: Annotated[int, typer.Option(help="random token ids below this number, instead of floats", min=0)] = 0,
-    batch: Annotated[int, typer.Option(help="rows of the batch", min=1)] = 256,
-    loss: Annotated[str, typer.Option(help="a function of torch.nn.functional, or file.py:function")] = "",
-    optimizer: Annotated[str, typer.Option(help=f"one of {', '.join(OPTIMIZERS)}: gives update ratios")] = "",
-    lr: Annotated[float, typer.Option(help="its learning rate")] = 1e-3,
-    within: Annotated[str, typer.Option(help="examine the part under this module")] = "",
-    steps: Annotated[int, typer.Option(help="also train a copy for this many steps; needs an optimizer", min=0)] = 0,
-    reach: Annotated[int, typer.Option(help="output positions to sample for the reach map across tokens")] = 0,
-    seed: Annotated[int, typer.Option(help="seed of the factory and of random input")] = 0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="every finding and every layer")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="the documented JSON instead of the report")] = False,
-    html: Annotated[Path | None, typer.Option(help="write one self-contained offline page")] = None,
-    save: Annotated[Path | None, typer.Option(help="save the exam as JSON")] = None,
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="file.py:function or package.module:function, which returns the model; or a saved exam (.json)"
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(help="what to feed the model if the function returns no batch: digits (real scans) or random"),
+    ] = "",
+    shape: Annotated[
+        str, typer.Option(help="feed random numbers: the shape of one sample, without the batch, e.g. 3,32,32 or 128")
+    ] = "",
+    tokens: Annotated[
+        int,
+        typer.Option(help="feed random token ids below this number, instead of random numbers; needs --shape", min=0),
+    ] = 0,
+    batch: Annotated[int, typer.Option(help="samples in a batch", min=1)] = 256,
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="loss(output, target): a function of torch.nn.functional, e.g. mse_loss, or file.py:function"
+        ),
+    ] = "",
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            help=f"the optimizer you train with, one of {', '.join(OPTIMIZERS)}; shows which layers it would move"
+        ),
+    ] = "",
+    lr: Annotated[float, typer.Option(help="learning rate of --optimizer")] = 1e-3,
+    within: Annotated[str, typer.Option(help="examine only this part of the model, e.g. encoder.layers.0")] = "",
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="also train a copy of the model for this many steps and say whether it learns; needs an optimizer",
+            min=0,
+        ),
+    ] = 0,
+    reach: Annotated[
+        int,
+        typer.Option(help="for sequences: how far back the gradient gets, from this many output positions"),
+    ] = 0,
+    seed: Annotated[
+        int, typer.Option(help="random seed, set before your function is called and used for random input")
+    ] = 0,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="show every finding, and every layer of a healthy network too")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print JSON instead of the report; its keys are stable")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="also write the report with charts as one HTML file that works offline")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="also save the exam as JSON, for the commands report and compare")
+    ] = None,
 ) -> None:
-    """One exam: where the gradient goes between the loss and the first layer."""
+    """Examine a model: does the gradient reach its first layers, and if not, where is it lost, and why?
+
+    Exit code 0: no fault was found. 1: a fault was found. 2: the call is wrong. 3: the model raised an error.
+    """
     given = [n for n, v in (("--data", data), ("--shape", shape), ("--loss", loss), ("--optimizer", optimizer)) if v]
     if target.endswith(".json") and given:
-        raise FadeoutError(f"examine: {target} is a saved exam; {', '.join(given)} can't change it any more")
+        raise FadeoutError(
+            f"examine: {target} is a saved exam, which {', '.join(given)} can't change; name the model instead"
+        )
     exam = (
         _load(target)
         if target.endswith(".json")
@@ -110,29 +162,55 @@ def examine(
 
 @app.command()
 def predict(
-    target: Annotated[str, typer.Argument(help="a model: package.module:factory or file.py:factory")] = "",
-    activation: Annotated[str, typer.Option(help="an activation instead: a torch name, or file.py:function")] = "",
-    sigma_w: Annotated[float, typer.Option(help="weights are N(0, sigma_w^2 / fan_in)")] = 1.0,
-    sigma_b: Annotated[float | None, typer.Option(help="biases are N(0, sigma_b^2); 0 where not given")] = None,
-    depth: Annotated[int, typer.Option(help="layers of the profile")] = 20,
-    width: Annotated[int, typer.Option(help="units a layer, for the band of finite width; 0: infinite", min=0)] = 0,
-    critical: Annotated[bool, typer.Option("--critical", help="the initialisation at the edge of chaos")] = False,
-    diagram: Annotated[Path | None, typer.Option(help="write the phase diagram: .html, .svg, .png or .json")] = None,
-    data: Annotated[str, typer.Option(help="for a model: digits or random (with --shape)")] = "",
-    shape: Annotated[str, typer.Option(help="for a model: shape of one random sample")] = "",
+    target: Annotated[
+        str, typer.Argument(help="file.py:function or package.module:function, which returns the model")
+    ] = "",
+    activation: Annotated[
+        str, typer.Option(help="instead of a model: an activation by its torch name, e.g. tanh, or file.py:function")
+    ] = "",
+    sigma_w: Annotated[
+        float,
+        typer.Option(
+            help="scale of the weights, which are drawn from N(0, sigma_w^2 / fan_in); 1.41 is He initialisation"
+        ),
+    ] = 1.0,
+    sigma_b: Annotated[
+        float | None, typer.Option(help="scale of the biases, which are drawn from N(0, sigma_b^2); 0 if not given")
+    ] = None,
+    depth: Annotated[int, typer.Option(help="number of layers")] = 20,
+    width: Annotated[
+        int,
+        typer.Option(
+            help="units in a layer, to say how far networks of this width scatter; 0 means infinitely many", min=0
+        ),
+    ] = 0,
+    critical: Annotated[
+        bool,
+        typer.Option("--critical", help="find the initialisation at which the gradient neither fades nor explodes"),
+    ] = False,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(
+            help="write the map of where the gradient fades and where it explodes: .html, .svg, .png or .json"
+        ),
+    ] = None,
+    data: Annotated[str, typer.Option(help="for a model: digits (real scans) or random (with --shape)")] = "",
+    shape: Annotated[str, typer.Option(help="for a model: shape of one random sample, e.g. 3,32,32")] = "",
     tokens: Annotated[int, typer.Option(help="for a model: random token ids below this number", min=0)] = 0,
-    batch: Annotated[int, typer.Option(help="rows of the batch", min=1)] = 256,
-    seed: Annotated[int, typer.Option(help="seed of the factory and of random input")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of the report")] = False,
+    batch: Annotated[int, typer.Option(help="samples in a batch", min=1)] = 256,
+    seed: Annotated[
+        int, typer.Option(help="random seed, set before your function is called and used for random input")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of the report")] = False,
 ) -> None:
-    """Theory before training: of an activation and its initialisation, or of a model."""
+    """Predict without training how the gradient changes with depth: from an initialisation, or for a model."""
     from rich.console import Console
 
     from fadeout.render import theory as shown
     from fadeout.store.contract import json_text
 
     if bool(target) == bool(activation):
-        raise FadeoutError("predict: give either a model (file.py:factory) or --activation tanh")
+        raise FadeoutError("predict: give either a model (file.py:function) or an activation (--activation tanh)")
     if target:
         forecast = _forecast(target, data, shape, tokens, batch, seed)
         typer.echo(json_text(forecast)) if as_json else Console().print(shown.forecast_table(forecast))
@@ -156,10 +234,10 @@ def predict(
 @app.command()
 def compare(
     first: Annotated[str, typer.Argument(help="a saved exam (.json)")],
-    second: Annotated[str, typer.Argument(help="another one")],
-    as_json: Annotated[bool, typer.Option("--json", help="both exams as a JSON list")] = False,
+    second: Annotated[str, typer.Argument(help="another saved exam (.json)")],
+    as_json: Annotated[bool, typer.Option("--json", help="print both exams as a JSON list")] = False,
 ) -> None:
-    """Two exams side by side."""
+    """Show two saved exams side by side, for example before and after a change."""
     exams = (_load(first), _load(second))
     names = (Path(first).stem, Path(second).stem)
     if as_json:
@@ -176,17 +254,25 @@ def compare(
 
 @app.command()
 def explain(
-    code: Annotated[str, typer.Argument(help="a finding's code, e.g. FO101; none lists them")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="code, title and text as JSON")] = False,
+    word: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="a finding's code, e.g. FO101, or a word of a report, e.g. decades; leave it out to list all"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print code, word, title and text as JSON")] = False,
 ) -> None:
-    """What a finding means, how it is measured, what helps and what does not."""
+    """Explain a finding (what it means, what helps and what does not), or a word that stands in a report."""
     from fadeout.glossary import explain as page
 
-    text = page(code)
+    asked = " ".join(word or ())
+    text = page(asked)
     if as_json:
         import json
 
-        typer.echo(json.dumps({"code": code.upper(), "title": text.splitlines()[0].lstrip("# "), "text": text}))
+        title = text.splitlines()[0].lstrip("# ")
+        code = asked.upper() if title.startswith(asked.upper()) else ""
+        typer.echo(json.dumps({"code": code, "word": "" if code else asked, "title": title, "text": text}))
         return
     from rich.console import Console
     from rich.markdown import Markdown
@@ -199,7 +285,7 @@ def report(
     exam: Annotated[str, typer.Argument(help="a saved exam (.json)")],
     path: Annotated[Path, typer.Argument(help="the page to write (.html)")],
 ) -> None:
-    """One self-contained offline HTML page of a saved exam."""
+    """Write a saved exam as one HTML page with charts, which works offline."""
     _write_page(_load(exam), path)
     typer.echo(f"wrote {path}")
 
@@ -208,7 +294,7 @@ def _load(path: str) -> Exam:
     from fadeout.store.files import load
 
     if not path.endswith(".json"):
-        raise FadeoutError(f"{path!r} is no saved exam; examine it first with --save exam.json")
+        raise FadeoutError(f"{path!r} is not a saved exam (.json); make one with: fadeout examine ... --save exam.json")
     return load(path)
 
 
@@ -301,7 +387,10 @@ def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed
     from fadeout import data as bundled
 
     if data and data not in bundled.NAMES:
-        raise FadeoutError(f"{verb}: no data set {data!r}; there are {' and '.join(bundled.NAMES)}")
+        raise FadeoutError(
+            f"{verb}: there is no data set {data!r}, only {' and '.join(bundled.NAMES)}; "
+            "for your own data let the function return (model, batch, loss)"
+        )
     if data == "digits":
         return bundled.digits(target.model, rows=rows, verb=verb)
     if shape or data == "random":
@@ -311,13 +400,13 @@ def _batch(target: "Target", data: str, shape: str, tokens: int, rows: int, seed
             size = ()
         if not size or min(size) < 1:
             raise FadeoutError(
-                f"{verb}: --shape {shape!r} is no shape of one sample; write e.g. --shape 64 or --shape 3,32,32"
+                f"{verb}: --shape {shape!r} is no shape of one sample; write for example --shape 64 or --shape 3,32,32"
             )
         return bundled.random_batch(target.model, size, rows=rows, seed=seed, vocabulary=tokens or None)
     if target.batch is None:
         raise FadeoutError(
-            f"{verb}: the factory returned no batch; return (model, batch, loss) from it, "
-            "or give --data digits, or --shape 3,32,32 for random input"
+            f"{verb}: the function returned no batch to feed the model; let it return (model, batch, loss), "
+            "or add --data digits, or --shape 3,32,32 for random input"
         )
     return target.batch
 
@@ -331,7 +420,7 @@ def _loss(name: str) -> Any:
         return load_object(name, verb="examine")
     found = getattr(functional, name, None) or getattr(functional, f"{name}_loss", None)
     if not callable(found):
-        raise FadeoutError(f"examine: torch.nn.functional has no loss {name!r}; for example {', '.join(LOSSES)}")
+        raise FadeoutError(f"examine: torch.nn.functional has no loss {name!r}; it has for example {', '.join(LOSSES)}")
     return found
 
 
@@ -340,11 +429,17 @@ def _optimizer(name: str, target: "Target", lr: float) -> Any:
 
     known = {o.lower(): o for o in OPTIMIZERS if hasattr(torch.optim, o)}
     if name.lower() not in known:
-        raise FadeoutError(f"examine: no optimizer {name!r}; there are {', '.join(known.values())}")
+        raise FadeoutError(
+            f"examine: there is no optimizer {name!r} here; choose one of {', '.join(known.values())}, "
+            "or let the function return (model, batch, loss, optimizer)"
+        )
     flat = known[name.lower()] != "Muon"  # which takes matrices only
     trained = [p for p in target.model.parameters() if p.requires_grad and (flat or p.dim() == 2)]
     if not trained:
-        raise FadeoutError(f"examine: {name} finds nothing to train; Muon takes matrices that require a gradient")
+        raise FadeoutError(
+            f"examine: {name} finds nothing to train: no parameter of the model requires a gradient"
+            + ("" if flat else " and is a matrix, which Muon needs")
+        )
     return getattr(torch.optim, known[name.lower()])(trained, lr=lr)
 
 

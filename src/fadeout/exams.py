@@ -43,41 +43,48 @@ def examine(
     rules: Sequence[Rule] = RULES,
     limits: Limits = LIMITS,
 ) -> Exam:
-    """One instrumented forward and backward of a network on a real batch, and what it means.
+    """Examine a network: does its gradient reach the first layers, and if not, where is it lost, and why?
 
-    With `steps`, training steps on a copy as well: signs must persist, and progress is known.
+    Runs one forward and one backward pass on a real batch and accounts for every operation. A single
+    step cannot tell whether a network learns. With `steps`, a copy is trained as well: only signs that
+    persist are kept, and progress is reported.
 
-    The model is left exactly as it was: parameters, buffers, gradients, hooks, modes,
-    `__dict__` and random state, also when it raises in the middle.
+    Your model is left exactly as it was: parameters, buffers, gradients, hooks, modes, `__dict__` and
+    random state, even if it raises in the middle. Your optimizer is not stepped.
 
     Args:
-        model: Any module; DDP and compiled wrappers are taken off.
-        batch: (x, y) with `loss`; a dict of keyword arguments whose output carries its loss,
-            or with loss(output); or x alone.
-        loss: loss(output, y), or loss(output) without a y.
-        step: Any closure model -> scalar, instead of batch and loss: a GAN's generator step,
-            several losses, a gradient penalty.
-        optimizer: The one in use; gives the update ratio its next step would make.  With `train_step`
-            anything that it takes: a list or dict of optimizers, too.
-        within: Dotted path of a module: examine the part under it.
-        autocast: A dtype, or True for the device's default, to run the forward under.
-        reach: Output positions to sample for the reach map across tokens (one more backward
-            each); 0 for none.
-        steps: Optimizer steps to train a copy for; the second argument is then an iterable of
-            batches, cycled, and `optimizer` (or `train_step`) is needed.  0 for one exam.
-        train_step: (model, batch, optimizer) -> loss: what the training loop does once, where it is
-            more than zero_grad, loss, backward, step: several optimizers, clipping, schedulers.  It
-            may take fewer of the three, or nothing: what it closes over is copied for it.
-        rules: What is looked for; add your own with `fadeout.RULES + (mine,)`.
-        limits: The bounds that rules hold numbers against, e.g. `fadeout.Limits(vanishing=-4)`.
+        model: Any `nn.Module`. DDP, DataParallel and compiled wrappers are taken off.
+        batch: (x, y), used as loss(model(x), y); or a dict of keyword arguments for the model, whose
+            output carries its own loss or is given to loss(output); or x alone. With `steps` or
+            `train_step` an iterable of such batches, which is started again when it ends.
+        loss: loss(output, y), or loss(output) if there is no y.
+        step: A function model -> scalar, instead of `batch` and `loss`, for what these cannot express:
+            a GAN's generator step, several losses, a gradient penalty.
+        optimizer: The optimizer you train with. It tells how far the next step would move each layer
+            (the update ratio). With `train_step` it may be whatever that takes, such as a list or
+            dict of optimizers.
+        within: Path of a module, such as "encoder.layers.0": examine only this part of the model.
+        autocast: The dtype that your forward pass runs in (`torch.bfloat16`), or True for the
+            device's default.
+        reach: For sequences: from how many output positions to measure how far back across tokens
+            the gradient gets. Each takes one more backward pass; 0 for none.
+        steps: Training steps to do on a copy; needs `optimizer` or `train_step`. 0 for none.
+        train_step: A function (model, batch, optimizer) -> loss that does what your training loop does
+            once, if that is more than zero_grad, loss, backward and step: clipping, accumulation, a
+            scheduler, several optimizers. It may take fewer of the three arguments. What it uses
+            from outside is copied for it.
+        rules: What is looked for. Add your own with `fadeout.RULES + (mine,)`.
+        limits: The bounds that measured numbers are held against, for example
+            `fadeout.Limits(vanishing=-4)`.
 
     Returns:
-        An immutable `Exam`.
+        An immutable `Exam`. `print` it for the report; `fadeout explain WORD` on the command line
+        says what its words mean.
 
     Raises:
         ValueError, TypeError: If the call itself is wrong.
         FadeoutError: If there is nothing to account for.
-        ModelError: If the model raises; the original stands in `__cause__`.
+        ModelError: If your model or loss raises; the original error is its `__cause__`.
     """
     begun = time.perf_counter()
     question = Question(
@@ -143,9 +150,9 @@ def read(
     steps: int = 0,
     train_step: Callable[..., Any] | None = None,
 ) -> Reading:
-    """What an exam measures, without what it concludes: the input of `diagnose`.
+    """Measure what an exam measures, and conclude nothing: the input of `diagnose`.
 
-    Takes the arguments of `examine` and leaves everything as it was, as `examine` does.
+    Takes the arguments of `examine`, and leaves your model as it was, as `examine` does.
 
     Returns:
         The `Reading` of one step; with `steps`, its `course` holds the later ones.
@@ -164,11 +171,13 @@ def _taken(question: Question, limits: Limits) -> Taken:
     """The measurement behind an exam: of one step, or of a course of them."""
     verb, autocast = question.verb, question.autocast
     if not isinstance(autocast, (torch.dtype, bool, type(None))):
-        raise TypeError(f"{verb}: autocast= must be a dtype, e.g. torch.bfloat16, or True; got {autocast!r}")
+        raise TypeError(f"{verb}: autocast= must be a dtype such as torch.bfloat16, or True; got {autocast!r}")
     if not question.steps and question.train_step is None:
         return take_reading(question)
     if question.step is not None:
-        raise ValueError(f"{verb}: steps= trains by loss= and optimizer=, or by train_step=; leave out step=")
+        raise ValueError(
+            f"{verb}: step= is for one measurement; to train a copy (steps=) give loss= and optimizer=, or train_step="
+        )
     marks = {
         FADES: lambda reading: fades(reading, limits),
         CHAIN_FADES: lambda reading: chain_fades(reading, limits),
