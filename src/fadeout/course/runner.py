@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fadeout.course.capture import clipping
 from fadeout.course.twin import Twin, calm, ran
 from fadeout.probe.account.norms import norm, read
-from fadeout.probe.graph.names import readable_path
+from fadeout.probe.graph.paths import readable_path
 
 MEASURED = 3  # steps that change something, of which the updates are measured
 AMONG = 21  # first steps that are looked at for them

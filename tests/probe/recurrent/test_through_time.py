@@ -12,12 +12,12 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from fadeout.errors import FadeoutError
 from fadeout.probe.recurrent import fused_states, walk_back
-from fadeout.probe.recurrent.profiles import TimeProfile
+from fadeout.probe.recurrent.profiles import Walked
 from fadeout.probe.recurrent.through_time import one_decade, time_profile
 from fadeout.probe.recurrent.unrolled import Step, unroll
 
 
-def place(profile: TimeProfile) -> tuple[int, int]:
+def place(profile: Walked) -> tuple[int, int]:
     return profile.layer, int(profile.direction == "reverse")
 
 

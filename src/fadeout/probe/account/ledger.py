@@ -11,7 +11,7 @@ from fadeout.probe.account.trunk import Way, trunk
 from fadeout.probe.graph.ends import Slot, What
 from fadeout.probe.graph.graph import Graph, weights_around
 from fadeout.probe.graph.lines import line_of
-from fadeout.probe.graph.names import readable_path
+from fadeout.probe.graph.paths import readable_path
 from fadeout.records import KINDS, Edge, End, Kind, Ledger, Trunk, Unaccounted, WeightOp
 from fadeout.records.decades import log10
 

@@ -44,12 +44,12 @@ def opened(names: Names) -> Iterator[None]:
 def _requires(tensor: Tensor, names: Names, real: set[Node]) -> bool:
     """Whether a tensor requires a gradient in the user's own training, where no input is tracked."""
     if tensor.grad_fn is None:
-        return tensor.requires_grad and not names.made(tensor)
+        return tensor.requires_grad and not names.entered_with.stands_in(tensor)
     waiting, seen = [tensor.grad_fn], {tensor.grad_fn}
     while waiting:
         node = waiting.pop()
         variable = getattr(node, "variable", None)
-        if node in real or (variable is not None and not names.made(variable)):
+        if node in real or (variable is not None and not names.entered_with.stands_in(variable)):
             real.add(tensor.grad_fn)
             return True
         for below, _ in node.next_functions:

@@ -9,7 +9,8 @@ from torch.autograd.graph import Node
 from fadeout.call import privates
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.ends import Ends, Slot, What, find_ends
-from fadeout.probe.graph.names import Names, readable_path
+from fadeout.probe.graph.names import Names
+from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.graph.walk import Walk, walk_from
 from fadeout.records import Gap, Kind, Unaccounted
 

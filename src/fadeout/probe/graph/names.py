@@ -1,11 +1,7 @@
 """Names: which module, which function and which source line made each operation of a forward."""
 
-import copy
-import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass, replace
-from functools import lru_cache
 from threading import get_ident
 from types import CodeType, TracebackType
 from typing import Any, Protocol, Self
@@ -25,6 +21,8 @@ from fadeout.call.guard import Guard, forget_keyword_hooks, keyword_hooks
 from fadeout.call.interrupts import unbroken
 from fadeout.call.writes import may_write, takes_in_place, written
 from fadeout.probe.graph.cuts import GOING, Cuts, node_of
+from fadeout.probe.graph.inputs import Inputs
+from fadeout.probe.graph.paths import in_order, readable_path
 from fadeout.probe.graph.unregistered import attribute_of
 from fadeout.probe.later import Later
 
@@ -32,16 +30,7 @@ _TORCH = torch.__file__.rsplit("/", 1)[0] + "/"
 _OURS = sys.modules["fadeout"].__path__[0] + "/"
 # path, owner class, function ("f/" for an inner node of f), code and instruction of the user's line
 _Origin = tuple[str, str, str, CodeType | None, int]
-
-
 _LETS_GO = frozenset({"detach", "detach_"})  # results without a node that listeners still hear of
-
-
-def _in_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """All arguments, those given by name last; of torch's recurrent layers input and hx in their order."""
-    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        return (*args, *(kwargs[name] for name in ("input", "hx")[len(args) :] if name in kwargs))
-    return (*args, *kwargs.values())
 
 
 class Listener(Protocol):
@@ -50,14 +39,6 @@ class Listener(Protocol):
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None: ...
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None: ...
-
-
-@lru_cache(maxsize=1 << 16)
-def readable_path(path: str) -> str:
-    """A module path without what parametrizations and compiled wrappers put into it."""
-    if "parametrizations" not in path and privates.COMPILED not in path:
-        return path.strip(".")
-    return re.sub(r"\.?(_orig_mod|parametrizations\.\w+(\.\d+)?)(?=\.|$)", "", path).strip(".")
 
 
 def _calls_hooks(module: nn.Module) -> bool:
@@ -99,14 +80,12 @@ class Names(TorchFunctionMode):
         self.guard = guard
         self.watched = watched
         self.track_inputs = track_inputs
-        self.double = double
-        self.clone_inputs = clone_inputs
+        self.entered_with = Inputs(guard, clone=clone_inputs, double=double)
         self._told: list[tuple[Listener, frozenset[str] | None]] = []  # None: of every function
         self._callers: dict[str, tuple[Callable[..., None], ...]] = {}
         self._leavers: list[Callable[..., None]] = []
         self.enterers: list[Callable[[nn.Module], None]] = []
         self.of: dict[Node, _Origin] = {}
-        self.inputs: list[tuple[str, Tensor]] = []
         self.outputs: list[Tensor] = []
         self.entered: list[tuple[Node, int]] = []
         self.entering: list[Tensor] = []  # the tensors that entered the watched module
@@ -121,7 +100,6 @@ class Names(TorchFunctionMode):
         self.under_transform = False  # the root was called under torch.func: what enters it is no plain tensor
         self._failed = ""
         self._thread = get_ident()
-        self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
         self.stack: list[tuple[nn.Module, str]] = []
         self._paths: dict[int, str] = {}
         self._classes: dict[int, str] = {}
@@ -131,8 +109,6 @@ class Names(TorchFunctionMode):
         self._parameters: dict[int, str] = {}
         self._user: dict[str, bool] = {}
         self._handles: list[Any] = []
-        self._substituted: set[int] = set()
-        self._made: set[int] = set()
         self._root_hooked = False
         self._arguments = _argument_names(watched)
 
@@ -203,7 +179,12 @@ class Names(TorchFunctionMode):
     @property
     def given(self) -> set[int]:
         """Ids of the leaves that entered the model."""
-        return self._substituted
+        return self.entered_with.given
+
+    @property
+    def inputs(self) -> list[tuple[str, Tensor]]:
+        """(path, leaf) of every float input."""
+        return self.entered_with.found
 
     @property
     def innermost(self) -> str:
@@ -213,8 +194,7 @@ class Names(TorchFunctionMode):
     def release(self) -> None:
         """Drop what keeps the graph and its tensors alive."""
         self.of.clear()
-        self.inputs = []
-        self._leaves.clear()
+        self.entered_with.release()
         self.outputs = []
         self.entered = []
         self.entering = []
@@ -256,7 +236,7 @@ class Names(TorchFunctionMode):
             enter(module)
         outermost = not self.stack and not (module is self.watched and self._root_hooked)
         if outermost and self.track_inputs and self.watched is self.model and not privates.transformed():
-            args = self._substitute(args, path)
+            args = self.entered_with.substitute(args, path)
             self.stack.append((module, path))
             return args
         self.stack.append((module, path))
@@ -277,10 +257,10 @@ class Names(TorchFunctionMode):
         named = self._arguments
         called = [named[i] if i < len(named) else f"input[{i}]" for i in range(len(args))]
         found = tuple(
-            value if is_target(name) else self._substitute(value, name)
+            value if is_target(name) else self.entered_with.substitute(value, name)
             for name, value in zip(called, args, strict=True)
         )
-        return found, {**self._substitute(rest, ""), **kept}
+        return found, {**self.entered_with.substitute(rest, ""), **kept}
 
     def _leave_module(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
         """rest: keyword arguments and result; the result alone where the module raised."""
@@ -288,7 +268,7 @@ class Names(TorchFunctionMode):
         if get_ident() != self._thread:
             return
         if kwargs:
-            args = _in_order(module, args, kwargs)
+            args = in_order(module, args, kwargs)
         path = self._paths.get(id(module), "")
         while self.stack:
             top, _ = self.stack.pop()
@@ -317,60 +297,6 @@ class Names(TorchFunctionMode):
             self.cuts.module(tensors(args), path)
         for leave in self._leavers:
             leave(module, path, args, out)
-
-    # ---- inputs
-
-    def _substitute(self, value: Any, path: str, *, depth: int = 4) -> Any:
-        """The same structure with float leaves replaced by leaves that require a gradient."""
-        if isinstance(value, Tensor):
-            return self._track(value, path)
-        if not depth:
-            return value
-        if isinstance(value, tuple):
-            items = [self._substitute(v, f"{path}[{i}]", depth=depth - 1) for i, v in enumerate(value)]
-            if all(a is b for a, b in zip(items, value, strict=True)):
-                return value
-            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-        if type(value) is list:
-            return [self._substitute(v, f"{path}[{i}]", depth=depth - 1) for i, v in enumerate(value)]
-        if isinstance(value, dict) and type(value) is not dict:
-            found = copy.copy(value)
-            for key, item in value.items():
-                if not (isinstance(key, str) and is_target(key)):
-                    found[key] = self._substitute(item, str(key), depth=depth - 1)
-            return found
-        if is_dataclass(value) and not isinstance(value, type):
-            names = [f.name for f in fields(value) if f.init and not is_target(f.name)]
-            changed = {n: self._substitute(getattr(value, n), n, depth=depth - 1) for n in names}
-            return replace(value, **changed)
-        if type(value) is dict:
-            return {
-                k: v if isinstance(k, str) and is_target(k) else self._substitute(v, str(k), depth=depth - 1)
-                for k, v in value.items()
-            }
-        return value
-
-    def _track(self, tensor: Tensor, path: str) -> Tensor:
-        if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type == "meta":
-            return tensor
-        if tensor.layout != torch.strided and not tensor.is_nested:
-            return tensor
-        if tensor.requires_grad:
-            if tensor.is_leaf and id(tensor) not in self._substituted and not isinstance(tensor, nn.Parameter):
-                self._substituted.add(id(tensor))
-                self.inputs.append((path or "input", tensor))
-            return tensor
-        if id(tensor) in self._leaves:  # passed twice: one input still
-            return self._leaves[id(tensor)][1]
-        self.guard.protect([tensor])
-        values = tensor.double() if self.double and tensor.is_floating_point() else tensor
-        leaf = (values.clone() if values.is_inference() else values.detach()).requires_grad_(True)
-        self._substituted.add(id(leaf))
-        self._made.add(id(leaf))
-        self.inputs.append((path or "input", leaf))
-        given = leaf.clone() if self.clone_inputs else leaf
-        self._leaves[id(tensor)] = (tensor, given)
-        return given
 
     # ---- operations
 
@@ -434,10 +360,6 @@ class Names(TorchFunctionMode):
                         self.cuts.call(func, name, args, self)
                 elif node not in self.of:
                     self.of[node] = self._origin(name, up=1)
-
-    def made(self, tensor: Tensor) -> bool:
-        """Whether a leaf is one that stands for an input which the user does not ask a gradient of."""
-        return id(tensor) in self._made
 
     def origin_here(self, name: str) -> _Origin:
         """Origin of a call that the mode does not see, from inside a stand-in for it."""

@@ -8,7 +8,8 @@ from torch.autograd.graph import Node
 
 from fadeout.call import privates
 from fadeout.probe.graph import kinds
-from fadeout.probe.graph.names import Names, readable_path
+from fadeout.probe.graph.names import Names
+from fadeout.probe.graph.paths import readable_path
 from fadeout.records import Unaccounted
 
 

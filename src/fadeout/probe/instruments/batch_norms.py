@@ -3,7 +3,7 @@
 from typing import Any
 
 from fadeout.call import privates
-from fadeout.probe.graph.names import readable_path
+from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.instruments.instrument import Instrument, Observed
 
 

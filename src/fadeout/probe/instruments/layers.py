@@ -11,7 +11,7 @@ from fadeout.call.subject import own_parameters
 from fadeout.probe.account.norms import lengths, read
 from fadeout.probe.account.passes import Pass
 from fadeout.probe.account.profile import effective_depth
-from fadeout.probe.graph.names import readable_path
+from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.instruments.instrument import Instrument, Observed
 from fadeout.probe.instruments.origin import Origins
 from fadeout.probe.instruments.precision import Hunt, ask_underflow, underflow

@@ -5,7 +5,7 @@ from typing import Any
 
 from fadeout.call.question import Question
 from fadeout.probe.account.passes import Pass
-from fadeout.probe.graph.names import readable_path
+from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.instruments.instrument import Held, How, Instrument, Observed
 from fadeout.probe.instruments.precision import Hunt
 from fadeout.probe.instruments.weights import Parameters

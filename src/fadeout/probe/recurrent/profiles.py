@@ -43,7 +43,7 @@ class GateState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeProfile:
+class Walked:
     """One layer and direction of a recurrent module, along time.
 
     Attributes:

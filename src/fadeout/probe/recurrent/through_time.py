@@ -17,7 +17,7 @@ from fadeout.errors import FadeoutError
 from fadeout.probe.recurrent.cells import GATES, SIGMOIDS, recurrent, weights
 from fadeout.probe.recurrent.columns import Entry, Seeds, Stream, merged, seeds_of
 from fadeout.probe.recurrent.fused_states import Layout, Side, check_finite, layout_of, padded, plain_precision
-from fadeout.probe.recurrent.profiles import GateState, TimePath, TimeProfile
+from fadeout.probe.recurrent.profiles import GateState, TimePath, Walked
 from fadeout.probe.recurrent.unrolled import State, sequence
 from fadeout.probe.recurrent.walk_back import Rows, walk_back
 
@@ -33,7 +33,7 @@ def time_profile(
     gradient: Tensor | PackedSequence | None = None,
     state_gradient: Tensor | tuple[Tensor | None, Tensor | None] | None = None,
     path: str = "",
-) -> tuple[TimeProfile, ...]:
+) -> tuple[Walked, ...]:
     """The gradient at every time step of one recurrent module, for each layer and direction.
 
     Works in the module's dtype, at least float32, with one power of two a sequence: no length
@@ -164,7 +164,7 @@ def _walk(
     states: tuple[Tensor | None, Tensor | None] | None,
     layout: Layout,
     path: str,
-) -> tuple[TimeProfile, ...]:
+) -> tuple[Walked, ...]:
     """Layers from the top down; each leaves the stream that enters the layer below."""
     ways, found = len(layers[0]), []
     below: Stream | None = None
@@ -205,7 +205,7 @@ def _profile(
     rows: Rows,
     seeds: Seeds,
     layout: Layout,
-) -> TimeProfile:
+) -> Walked:
     """Rows over positions to a record over lags."""
     steps, lengths = layout.steps, torch.tensor(layout.lengths)
     norm, shares, parts, openness, slope = _brought(
@@ -244,7 +244,7 @@ def _profile(
         GateState(name=gate, openness=o / total if gate in SIGMOIDS else math.nan, slope=s / total)
         for gate, o, s in zip(GATES[module.mode], openness.tolist(), slope.tolist(), strict=True)
     )
-    return TimeProfile(
+    return Walked(
         path=path,
         layer=layer,
         direction="reverse" if way else "forward",

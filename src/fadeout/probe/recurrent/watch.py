@@ -17,8 +17,7 @@ from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.lines import line_of
 from fadeout.probe.graph.names import Names
 from fadeout.probe.recurrent.gates import horizons_of
-from fadeout.probe.recurrent.profiles import GateHorizon
-from fadeout.probe.recurrent.profiles import TimeProfile as Walked
+from fadeout.probe.recurrent.profiles import GateHorizon, Walked
 from fadeout.probe.recurrent.spectrum import step_spectra
 from fadeout.probe.recurrent.through_time import time_profile
 from fadeout.records import Cut, GateSpan, StepSpectrum, TimeProfile
