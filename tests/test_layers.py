@@ -18,8 +18,8 @@ LAYERS = (
     "exams pages outlook target data",
     "render store",
     "forecast counterfactual",
-    "course",
-    "rules treatments init probe",
+    "treatments course",
+    "rules init probe",
     "call glossary",
     "theory records errors terms version",
 )
