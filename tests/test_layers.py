@@ -15,6 +15,7 @@ LAYERS = (
     "lab adapters",
     "live",
     "trials",
+    "engines",
     "exams pages outlook target data",
     "render store",
     "forecast counterfactual",

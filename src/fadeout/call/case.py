@@ -104,7 +104,7 @@ def seeded(seed: int) -> Iterator[None]:
     """Random states of torch, random and numpy set to a seed, and put back."""
     numpy = sys.modules.get("numpy")
     kept = torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     cuda = [torch.cuda.get_rng_state(d) for d in devices]
     torch.manual_seed(seed)
     random.seed(seed)
