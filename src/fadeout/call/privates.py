@@ -27,6 +27,13 @@ CALL = "_call_impl"  # the function of torch/nn/modules/module.py that every cal
 SCHEDULED = "_wrapped_by_lr_sched"  # mark of an optimizer's step that a scheduler counts
 
 __all__ = ["tree_map_only"]
+_MODULE_HOOKS = tuple(f"_{way}_hooks" for way in ("forward", "forward_pre", "backward", "backward_pre")) + (
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_state_dict_hooks",
+    "_load_state_dict_pre_hooks",
+)
 
 
 # ---- modules and tensors
@@ -45,6 +52,12 @@ def buffers(module: nn.Module) -> dict[str, Tensor | None]:
 def children(module: nn.Module) -> dict[str, nn.Module | None]:
     """A module's own."""
     return module._modules
+
+
+def carry_hooks(old: nn.Module, new: nn.Module) -> None:
+    """The hooks of a module on the one that takes its place."""
+    for table in _MODULE_HOOKS:
+        getattr(new, table).update(getattr(old, table))
 
 
 def has_backward_hooks(module: nn.Module) -> bool:

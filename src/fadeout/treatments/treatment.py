@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fadeout.records import Exam
+
+if TYPE_CHECKING:
+    from fadeout.treatments.surgery import Surgery
 
 Part = Literal["init", "activation", "norm", "skip", "recurrence", "optimizer", "precision", "input", "output"]
 
@@ -42,6 +45,7 @@ class Receipt:
         edits: What was done, one by one.
         notes: What could not be done, and why.
         recipe: Lines for a person to change by hand, where a live network can't show the change.
+        optimizer: One that takes the patient's place; None where that one stays, unchanged or changed in place.
         undo: Puts everything back bit for bit: weights, buffers, modules, hooks, optimizer, random state.
     """
 
@@ -51,6 +55,7 @@ class Receipt:
     edits: tuple[Edit, ...] = ()
     notes: tuple[str, ...] = ()
     recipe: tuple[str, ...] = ()
+    optimizer: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,7 @@ class Patient:
         optimizer: The one in use; None: only the network is treated.
         batch: A real batch, for what looks at data (LSUV, input statistics, shapes).
         loss: loss(output, y).
+        step: model -> scalar, instead of batch and loss, where the loop computes its own.
         seed: Of a private generator; the global random state is never touched.
     """
 
@@ -69,6 +75,7 @@ class Patient:
     optimizer: Any = None
     batch: Any = None
     loss: Callable[..., Tensor] | None = None
+    step: Callable[[nn.Module], Tensor] | None = None
     seed: int = 0
 
     def generator(self) -> torch.Generator:
@@ -100,10 +107,22 @@ class Treatment:
         """What it does, in a sentence."""
         raise NotImplementedError
 
+    def operate(self, on: "Surgery") -> None:
+        """Make the change; whatever it raises, the surgery takes back what was done.
+
+        Raises:
+            FadeoutError: If there is nothing to change.
+        """
+        raise NotImplementedError
+
     def apply(self, patient: Patient) -> Receipt:
         """Change the patient in place.
 
         Raises:
             FadeoutError: If it can't be done; nothing is changed then.
         """
-        raise NotImplementedError
+        from fadeout.treatments.surgery import Surgery  # which knows this file
+
+        with Surgery(patient) as surgery:
+            self.operate(surgery)
+        return surgery.receipt(self.id)
