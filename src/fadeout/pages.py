@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fadeout.records import Exam
 from fadeout.render.html import page
-from fadeout.render.terminal import CompareTable, compare_table
+from fadeout.render.comparison_text import CompareTable, side_by_side
 from fadeout.store.replace import write_whole
 
 
@@ -20,7 +20,7 @@ def compare(first: Exam, second: Exam, *, names: tuple[str, str] = ("before", "a
             raise TypeError(
                 f"compare: expected two exams, got {type(exam).__name__}; compare(examine(a, ..), examine(b, ..))"
             )
-    return compare_table(first, second, names=names)
+    return side_by_side([first, second], names)
 
 
 def report(exam: Exam, path: str | os.PathLike[str]) -> Path:

@@ -219,8 +219,9 @@ class Environment:
 class Exam:
     """One examined network: what was measured, what it means, and where it was made.
 
-    Shows itself in a terminal (`print`), in a notebook, and through the dataframe interchange
-    (one row a layer); `to_dict` is the documented JSON contract.
+    Shows itself in a terminal (`print`, which takes the terminal's width and colours; `rich.print`), in a
+    notebook, and through the dataframe interchange (one row a layer); its `repr` is one line; `to_dict` is
+    the documented JSON contract.
     """
 
     verdict: Verdict
@@ -247,13 +248,23 @@ class Exam:
 
         return to_dict(self)
 
-    def __str__(self) -> str:
-        from fadeout.render.terminal import text
+    def __repr__(self) -> str:
+        from fadeout.render.sentences import one_line
 
-        return text(self)
+        return one_line(self)
+
+    def __str__(self) -> str:
+        from fadeout.render.terminal import report
+
+        return str(report(self))
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from fadeout.render.terminal import report
+
+        return report(self).__rich_console__(console, options)
 
     def _repr_html_(self) -> str:
-        from fadeout.render.html import fragment
+        from fadeout.render.notebook import fragment
 
         return fragment(self)
 

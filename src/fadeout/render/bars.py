@@ -53,8 +53,10 @@ def span(low: float, high: float, width: int, *, ascii_only: bool) -> tuple[str,
 
 
 def axis(scale: Scale) -> str:
-    """Tick labels over a scale: both ends, and the middle where there is room."""
+    """Tick labels over a scale: both ends, and the middle where there is room; the right end alone in a narrow one."""
     marks = [(0, _power(scale.low)), (scale.width, _power(scale.high))]
+    if scale.width < sum(len(label) for _, label in marks) + 2:
+        return _power(scale.high).rjust(scale.width)
     middle = round((scale.low + scale.high) / 2)
     if scale.width >= 30:
         marks.insert(1, (round(scale.part(middle) * scale.width), _power(middle)))

@@ -7,11 +7,9 @@ from typing import Any
 
 import altair as alt
 import vl_convert
-from rich.table import Table
 from rich.text import Text
 
 from fadeout.errors import FadeoutError
-from fadeout.records import Forecast
 from fadeout.render import words
 
 ROWS = 12  # layers of a deep profile that are printed
@@ -72,29 +70,6 @@ def critical_words(found: dict[str, Any]) -> Text:
             f"  or centred, {centred['what']}: sigma_w {centred['sigma_w']:.5f}, sigma_b {centred['sigma_b']:.5f}\n"
         )
     return text
-
-
-def forecast_table(forecast: Forecast) -> Table:
-    """What theory expects of every layer of a model."""
-    total = "theory can't tell" if forecast.decades is None else f"{words.decades(forecast.decades)} decades"
-    if forecast.band is not None:
-        total += f" (band {forecast.band[0]:.1f} .. {forecast.band[1]:.1f})"
-    table = Table(title=f"predicted before a single step: {total}", title_justify="left", box=None, pad_edge=True)
-    for name, justify in (("layer", "left"), ("q", "right"), ("decades", "right"), ("band", "right"), ("", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    rows = forecast.layers
-    shown = rows if len(rows) <= 3 * ROWS else rows[: 2 * ROWS] + rows[-ROWS:]
-    for n, row in enumerate(shown):
-        if len(rows) > len(shown) and n == 2 * ROWS:
-            table.add_row(f"... {len(rows) - len(shown):,} more", "", "", "", "")
-        table.add_row(
-            Text(row.path or "(root)"),
-            _number(row.q) if row.q is not None else words.UNKNOWN,
-            words.decades(row.decades) if row.decades is not None else words.UNKNOWN,
-            f"{row.band[0]:.1f} .. {row.band[1]:.1f}" if row.band is not None else "",
-            Text(row.why if row.decades is None else "", style="dim"),
-        )
-    return table
 
 
 def phase_chart(found: dict[str, Any], *, point: tuple[float, float] | None = None) -> alt.LayerChart:
