@@ -176,6 +176,18 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTrace:
+    """One layer while a copy is trained.
+
+    Attributes:
+        gradient_norm: Norm of dL/dz at each probe, the same rows every time; nan where it did not run.
+    """
+
+    path: str
+    gradient_norm: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """What an exam keeps of the steps it did on a copy.
 
@@ -185,6 +197,7 @@ class Training:
         learned: Progress at each probe: 0 like the best constant output, 1 nothing left; nan unknown.
         constant: Loss of the best constant output; nan where none can be judged.
         broken: Step at which a loss or parameter was found not finite; None if never.
+        layers: The gradient of every layer at each probe, data side first.
     """
 
     steps: int
@@ -193,6 +206,7 @@ class Training:
     learned: tuple[float, ...]
     constant: float
     broken: int | None
+    layers: tuple[LayerTrace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ def _kinds(every: Sequence[views.KindRow], page: Page, way: str) -> Iterator[Tex
     yield from heading("where the decades go", page, f"{way}; {sentences.LEGEND_DECADES}")
     for row, label, part, value in zip(rows, labels, parts, numbers, strict=True):
         size = min(1.0, abs(row.decades) / most)
-        drawn = bars.bar(size, room, ascii_only=page.ascii_only, full="█" if row.decades < 0 else "░")
+        drawn = bars.bar(size, room, ascii_only=page.ascii_only)
         if stacked:
             yield Text(f"    {label}")
         out = Text(f"      {value:>{wide}}  " if stacked else f"    {label:<{column}}  {value:>{wide}}  ")

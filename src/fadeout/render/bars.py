@@ -32,14 +32,12 @@ def scale(values: list[float], width: int) -> Scale:
     return Scale(low=min(low, high - LEAST), high=high, width=width)
 
 
-def bar(part: float, width: int, *, ascii_only: bool, full: str = "█") -> str:
+def bar(part: float, width: int, *, ascii_only: bool) -> str:
     """A bar over `part` (0 to 1) of `width` characters, never empty where part is not 0."""
     if part <= 0:
         return ""
     if ascii_only:
-        return {"█": "=", "░": "-"}[full] * max(1, round(part * width))
-    if full != "█":
-        return full * max(1, round(part * width))
+        return "=" * max(1, round(part * width))
     eighths = max(1, round(part * width * 8))
     whole, rest = divmod(eighths, 8)
     return "█" * whole + (EIGHTHS[rest] if rest else "")

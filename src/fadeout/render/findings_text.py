@@ -13,7 +13,7 @@ INDENT = " " * 9  # below "  FO101  "
 
 
 def short(exam: Exam, page: Page) -> Iterator[Text]:
-    """A healthy network's warnings in a line each, and notes as their number; in full what says why nothing is learned."""
+    """A healthy network's warnings in a line each, notes as their number; in full what says why it learns nothing."""
     for finding in exam.findings:
         if sentences.explains(finding, exam):
             yield Text()

@@ -79,7 +79,9 @@ def _lines(forecast: Forecast, page: Page) -> Iterator[Text]:
     fixed = 4 + number + 3 + sum(2 + sizes[name] for name in ("decades", "band", "q"))
     stacked = fixed + sizes["path"] > page.width
     yield Text()
-    yield dim(_cells(heads, sizes, number, stacked=False) if not stacked else _cells(heads, sizes, number, stacked=True))
+    yield dim(
+        _cells(heads, sizes, number, stacked=False) if not stacked else _cells(heads, sizes, number, stacked=True)
+    )
     for i, row in enumerate(shown):
         if len(every) > len(shown) and i == ROWS * 2 // 3:
             yield dim(f"    and {len(every) - len(shown):,} more")

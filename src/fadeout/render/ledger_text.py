@@ -30,7 +30,9 @@ def _lines(ledger: Ledger, page: Page) -> Iterator[Text]:
     yield from prose(sentences.ledger(ledger), page)
     yield from account_text.by_kind(ledger, page)
     yield from depth_text.profile(views.weights(ledger), page)
-    ends = [f"{words.plain(end.path)} ({end.what}) {words.level(end.decades, floor=ledger.floor)}" for end in ledger.ends]
+    ends = [
+        f"{words.plain(end.path)} ({end.what}) {words.level(end.decades, floor=ledger.floor)}" for end in ledger.ends
+    ]
     if ends:
         yield Text()
         yield from heading("where the account ends", page, "log10 of the gradient's norm there, the loss's own being 0")

@@ -26,7 +26,7 @@ def _redraw(finding: Finding, exam: Exam) -> str:
         return ""
     draw = "kaiming_normal_" if max(set(acts), key=acts.count) in _RECTIFIERS else "xavier_normal_"
     kind = max(sorted(set(kinds)), key=kinds.count)
-    return f"for m in model.modules(): isinstance(m, nn.{kind}) and nn.init.{draw}(m.weight)"
+    return f"[nn.init.{draw}(m.weight) for m in model.modules() if isinstance(m, nn.{kind})]"
 
 
 def _growing(finding: Finding, exam: Exam) -> str:

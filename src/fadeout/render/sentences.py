@@ -2,7 +2,7 @@
 
 import math
 
-from fadeout.records import Exam, Finding, Forecast, Ledger, Status, Verdict
+from fadeout.records import Exam, Finding, Forecast, Ledger, Status, Training, Verdict
 from fadeout.render import words
 from fadeout.render.tones import STEPS, TONES, Tone
 
@@ -14,6 +14,8 @@ LEGEND_SEES = "A layer sees if its output still tells the samples apart."
 LEGEND_MOVES = "It moves if the optimizer's next step changes it."
 LEGEND_SHADE = "A row stands for neighbours that behave alike; {shade} runs from its smallest to its largest."
 LEGEND_DECADES = "a decade is a factor of ten"
+THEORY_BAND = "where theory expects the gradient: 95 % of random draws of such weights"
+TRACES = "The gradient of every layer, on the same rows after growing numbers of steps."
 FORECAST_LEGEND = (
     "[1] is the layer nearest the data. Decades are powers of ten of the gradient, compared with the last layer's; "
     "95 % of random draws of such weights fall into the band. q is the mean square that theory expects of the "
@@ -55,7 +57,9 @@ def foreseen(found: Forecast) -> str:
     if found.decades is None or math.isnan(found.decades):
         why = next((words.plain(row.why) for row in found.layers if row.decades is None and row.why), "no weights")
         return f"Theory can't tell how much of the gradient arrives at the first layer: {why}."
-    said = f"Before a single step, theory expects {words.decades(found.decades)} decades from the last layer to the first"
+    said = (
+        f"Before a single step, theory expects {words.decades(found.decades)} decades from the last layer to the first"
+    )
     if found.band is not None:
         said += f", between {words.decades(found.band[0])} and {words.decades(found.band[1])}"
     return said + "."
@@ -69,6 +73,29 @@ def forecast_line(found: Forecast) -> str:
         if found.band is not None:
             said += f", band {words.decades(found.band[0])} .. {words.decades(found.band[1])}"
     return f"<Forecast of {words.count(len(found.layers), 'layer')}: {said}>"
+
+
+def training(course: Training) -> str:
+    """What the steps on a copy did to the loss, and what that is worth."""
+    finite = [value for value in course.losses if math.isfinite(value)]
+    said = f"A copy was trained for {words.count(course.steps, 'step')}"
+    if finite:
+        said += f": its loss went from {words.number(finite[0])} to {words.number(finite[-1])}"
+    if course.broken is not None:
+        return f"{said}, and stopped being finite at step {course.broken:,}."
+    known = [p for p in course.learned if math.isfinite(p)]
+    if known and math.isfinite(course.constant) and known[-1] < 0.005:
+        said += ". That is no better than the best constant output"
+    elif known and math.isfinite(course.constant):
+        said += (
+            f". Its progress is {words.share(known[-1])}: 0 % is the best constant output, 100 % nothing left to learn"
+        )
+    return said + "."
+
+
+def some_of(shown: int, total: int, noun: str) -> str:
+    """'30 of 200 layers are drawn'."""
+    return f"{shown:,} of {words.count(total, noun)} are drawn"
 
 
 def tone_words(tone: Tone, sign: int) -> str:
@@ -189,16 +216,16 @@ def forecast(exam: Exam) -> str:
         return ""  # theory knows no cut
     if exam.forecast is None or exam.forecast.decades is None or math.isnan(exam.forecast.decades):
         return ""
-    text = f"predicted by theory {words.decades(exam.forecast.decades)}"
+    text = f"Theory predicts {words.decades(exam.forecast.decades)} decades"
     band = exam.forecast.band
     if band is None:
-        return text
+        return text + "."
     text += f" (band {words.decades(band[0])} .. {words.decades(band[1])})"
     if math.isnan(exam.decades):
-        return text
+        return text + "."
     inside = band[0] <= exam.decades <= band[1]
     measured = f"measured {words.decades(exam.decades)}"
-    return f"{text}, {measured}: " + ("as designed" if inside else "off the prediction")
+    return f"{text}, {measured}: " + ("as designed." if inside else "off the prediction.")
 
 
 def causes(finding: Finding) -> str:

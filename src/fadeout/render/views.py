@@ -129,9 +129,7 @@ def depth(exam: Exam) -> Depth:
                 forecast_band=(reference + band[0], reference + band[1]) if band else None,
             )
         )
-    return Depth(
-        points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor, trouble=found
-    )
+    return Depth(points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor, trouble=found)
 
 
 def weights(ledger: Ledger) -> Depth:
@@ -154,9 +152,7 @@ def weights(ledger: Ledger) -> Depth:
         )
         for i, w in enumerate(ledger.weights)
     ]
-    return Depth(
-        points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor, trouble=NOTHING
-    )
+    return Depth(points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor, trouble=NOTHING)
 
 
 def log10(norm: float) -> float:
@@ -202,7 +198,7 @@ def kinds(exam: Exam) -> tuple[KindRow, ...]:
 
 def every_kind(ledger: Ledger) -> tuple[KindRow, ...]:
     """Decades by kind over the whole graph: with the loss they add up to the ledger's total."""
-    return _kinds(ledger.by_kind, ledger.operations, NOTHING)
+    return tuple(replace(r, part=math.nan) for r in _kinds(ledger.by_kind, ledger.operations, NOTHING))
 
 
 def _kinds(totals: Iterable[tuple[Kind, float]], entries: Sequence[Edge], found: Trouble) -> tuple[KindRow, ...]:
