@@ -48,7 +48,7 @@ def profile(
     x, y = layers_axis(depth), norm_axis(low, high)
     legend = []
     layers: list[alt.Chart] = []
-    if band:
+    if len(band) > 1:  # of one layer it would be a dot
         layers.append(
             rows_of(band)
             .mark_area(opacity=0.25, color=THEORY)

@@ -76,11 +76,14 @@ def phase_chart(found: dict[str, Any], *, point: tuple[float, float] | None = No
     """The phase diagram: decades a layer over sigma_w and sigma_b, the edge of chaos, your network as a point."""
     rows = []
     columns, lines = found["sigma_w"], found["sigma_b"]
+    # cells overlap a little: side by side, their edges would show as stripes
     wide, high = columns[1] - columns[0], lines[1] - lines[0]
     for b, chis in zip(lines, found["chi"], strict=True):
         for w, chi in zip(columns, chis, strict=True):
             gain = math.log10(chi) / 2 if 0 < chi < math.inf else (-9.0 if chi <= 0 else 9.0)
-            rows.append({"w": w - wide, "w2": w, "b": b, "b2": b + high, "gain": max(-0.3, min(0.3, gain))})
+            rows.append(
+                {"w": w - wide, "w2": w + wide / 3, "b": b, "b2": b + high * 4 / 3, "gain": max(-0.3, min(0.3, gain))}
+            )
     edge = []
     for b, chis in zip(lines, found["chi"], strict=True):
         for n in range(len(columns) - 1):
@@ -92,7 +95,7 @@ def phase_chart(found: dict[str, Any], *, point: tuple[float, float] | None = No
     y = alt.Y("b:Q", title="sigma_b", scale=alt.Scale(domain=[lines[0], lines[-1]], nice=False))
     field = (
         alt.Chart(alt.Data(values=rows))
-        .mark_rect()
+        .mark_rect(clip=True)
         .encode(
             x=x,
             x2="w2:Q",
