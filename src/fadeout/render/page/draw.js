@@ -11,7 +11,8 @@
     Object.keys(charts).forEach(function (id) {
       // ast: expressions are interpreted, so that the page needs no eval
       vegaEmbed(document.getElementById(id), charts[id],
-        { mode: "vega-lite", actions: false, renderer: "svg", ast: true, config: config })
+        { mode: "vega-lite", actions: false, renderer: "svg", ast: true, config: config,
+          tooltip: { theme: dark.matches ? "dark" : "light" } })
         .catch(function (error) { document.getElementById(id).textContent = "This chart could not be drawn: " + error; });
     });
   }
