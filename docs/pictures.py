@@ -1,10 +1,12 @@
-"""The pictures of the docs, drawn from real runs.
+"""The pictures of README and docs, drawn from real runs.
 
-python docs/pictures.py        writes docs/examine.svg and docs/phase-tanh.png
+python docs/pictures.py        writes every picture anew: docs/*.svg, docs/*.png, docs/findings/*.svg
 """
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -21,18 +23,24 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
+    (HERE / "examine.svg").write_text(examine(), encoding="utf-8")
+    diagram = outlook.diagram(torch.tanh, name="tanh")
+    write_diagram(diagram, HERE / "phase-tanh.png", point=(1.5, 0.05))
+    subprocess.run([sys.executable, HERE / "findings" / "pictures.py"], check=True)
+
+
+def examine() -> str:
+    """The report of the sick network of the README, as its terminal shows it."""
     torch.manual_seed(0)
     model = nn.Sequential(*(m for _ in range(20) for m in (nn.Linear(64, 64), nn.Sigmoid())), nn.Linear(64, 10))
     batch = data.digits(model, rows=256, verb="pictures")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    exam = fadeout.examine(model, batch, loss=F.cross_entropy, optimizer=optimizer)
-    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    for _ in range(2):  # the first time is that of imports
+        exam = fadeout.examine(model, batch, loss=F.cross_entropy, optimizer=optimizer)
+    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(report(exam))
-    drawn = console.export_svg(title="fadeout examine net.py:build --data digits --optimizer adam")
-    drawn = re.sub(r"@font-face\s*{[^}]*}", "", drawn)  # no fonts from the network
-    (HERE / "examine.svg").write_text(drawn, encoding="utf-8")
-    diagram = outlook.diagram(torch.tanh, name="tanh")
-    write_diagram(diagram, HERE / "phase-tanh.png", point=(1.5, 0.05))
+    drawn = console.export_svg(title="fadeout examine net.py:build --data digits --optimizer adam", unique_id="examine")
+    return re.sub(r"@font-face\s*{[^}]*}", "", drawn)  # no fonts from the network
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import fadeout
-from fadeout.render.terminal import report, side_by_side
+from fadeout.pages import report_side_by_side
+from fadeout.render.comparison_text import side_by_side
 
 DEPTH, WIDTH, STEPS, BATCH = 20, 64, 400, 64
 
@@ -80,7 +81,7 @@ def accuracy_after_training(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--page", type=Path, help="also write the sick network's report as HTML")
+    parser.add_argument("--page", type=Path, help="also write the three reports as one HTML page")
     options = parser.parse_args()
     torch.manual_seed(0)
     data = digits()
@@ -95,20 +96,17 @@ def main() -> None:
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         exam = fadeout.examine(model, (data[0][:256], data[1][:256]), loss=F.cross_entropy, optimizer=optimizer)
         console.rule(f"[bold]{name}[/bold]: {DEPTH} hidden layers, before the first step")
-        console.print(report(exam))
+        console.print(exam)
         exams.append(exam)
         accuracies.append(accuracy_after_training(model, optimizer, data))
     console.rule(f"[bold]verdict and accuracy[/bold], after {STEPS} steps of Adam on real digits")
-    console.print(
-        side_by_side(
-            exams,
-            tuple(networks),
-            extra={"test accuracy": [f"{100 * a:.0f} %" for a in accuracies]},
-        )
-    )
+    extra = {"test accuracy": [f"{100 * a:.0f} %" for a in accuracies]}
+    console.print(side_by_side(exams, tuple(networks), extra=extra))
     if options.page:
         options.page.parent.mkdir(parents=True, exist_ok=True)
-        console.print(f"\n  page: {fadeout.report(exams[0], options.page)}")
+        title = f"Three networks of {DEPTH} hidden layers on real digits"
+        page = report_side_by_side(exams, options.page, names=tuple(networks), extra=extra, title=title)
+        console.print(f"  page: {page}")
 
 
 if __name__ == "__main__":

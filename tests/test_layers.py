@@ -38,7 +38,9 @@ PROBE = (  # floors inside probe
 RANK = {name: len(LAYERS) - i for i, row in enumerate(LAYERS) for name in row.split()}
 SRC = Path(__file__).parents[1] / "src" / "fadeout"
 # records are shown by what lies above them: these hooks alone call upward, lazily
-UPWARD = {"to_dict", "__str__", "_repr_html_", "__dataframe__", "__arrow_c_stream__"}
+UPWARD = {
+    "to_dict", "__repr__", "__str__", "__rich_console__", "_repr_html_", "__dataframe__", "__arrow_c_stream__",
+}  # fmt: skip
 TORCH_FREE = ("records", "errors", "version", "rules", "store", "render", "pages", "cli", "glossary", "terms")
 
 

@@ -213,7 +213,7 @@ def predict(
         raise FadeoutError("predict: give either a model (file.py:function) or an activation (--activation tanh)")
     if target:
         forecast = _forecast(target, data, shape, tokens, batch, seed)
-        typer.echo(json_text(forecast)) if as_json else Console().print(shown.forecast_table(forecast))
+        typer.echo(json_text(forecast)) if as_json else Console().print(forecast)
         return
     from fadeout import outlook as theory
     from fadeout.target import load_object
@@ -247,9 +247,9 @@ def compare(
         return
     from rich.console import Console
 
-    from fadeout.render.terminal import compare_table
+    from fadeout.render.comparison_text import side_by_side
 
-    Console().print(compare_table(*exams, names=names))
+    Console().print(side_by_side(exams, names))
 
 
 @app.command()

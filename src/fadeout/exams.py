@@ -19,7 +19,7 @@ from fadeout.forecast import predict_from
 from fadeout.probe.instruments.updates import optimizers_in
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import Taken, take_reading
-from fadeout.records import Course, Environment, Exam, Finding, Reading, Training
+from fadeout.records import Course, Environment, Exam, Finding, LayerTrace, Reading, Training
 from fadeout.rules import LIMITS, RULES, Limits, Rule, diagnose, progress, sentence, verdict
 from fadeout.rules.vanishing import chain_fades, fades
 from fadeout.version import VERSION
@@ -231,6 +231,16 @@ def _training(course: Course | None) -> Training | None:
         learned=course.learned,
         constant=course.constant,
         broken=course.broken,
+        layers=_traces(course),
+    )
+
+
+def _traces(course: Course) -> tuple[LayerTrace, ...]:
+    """Every layer of the first probe, through all of them."""
+    norms = [{layer.path: layer.gradient_norm for layer in probe.layers if layer.reached} for probe in course.probes]
+    return tuple(
+        LayerTrace(path=layer.path, gradient_norm=tuple(at.get(layer.path, math.nan) for at in norms))
+        for layer in (course.probes[0].layers if course.probes else ())
     )
 
 

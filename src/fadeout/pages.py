@@ -1,11 +1,12 @@
 """Pages: exams side by side, and one exam as a page.  No torch."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fadeout.records import Exam
-from fadeout.render.html import page
-from fadeout.render.terminal import CompareTable, compare_table
+from fadeout.render.comparison_text import CompareTable, side_by_side
+from fadeout.render.page import document
 from fadeout.store.replace import write_whole
 
 
@@ -20,7 +21,7 @@ def compare(first: Exam, second: Exam, *, names: tuple[str, str] = ("before", "a
             raise TypeError(
                 f"compare: expected two exams, got {type(exam).__name__}; compare(examine(a, ..), examine(b, ..))"
             )
-    return compare_table(first, second, names=names)
+    return side_by_side([first, second], names)
 
 
 def report(exam: Exam, path: str | os.PathLike[str]) -> Path:
@@ -31,4 +32,24 @@ def report(exam: Exam, path: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(exam, Exam):
         raise TypeError(f"report: expected an Exam, got {type(exam).__name__}; report(exam, path)")
-    return write_whole(path, page(exam), verb="report")
+    return write_whole(path, document.page(exam), verb="report")
+
+
+def report_side_by_side(
+    exams: Sequence[Exam],
+    path: str | os.PathLike[str],
+    *,
+    names: Sequence[str],
+    extra: Mapping[str, Sequence[str]] | None = None,
+    title: str = "Networks side by side",
+) -> Path:
+    """Write several exams as one offline HTML page, their profiles beside each other.
+
+    Args:
+        extra: More rows of the comparison, "test accuracy" -> one word for each exam.
+
+    Raises:
+        FadeoutError: If the file can't be written.
+    """
+    text = document.side_by_side(exams, names, extra=extra, title=title)
+    return write_whole(path, text, verb="report")

@@ -14,7 +14,8 @@ from test_html import specs, visible
 from test_terminal import check
 
 from fadeout.records import Exam
-from fadeout.render import across_tokens, along_charts, along_time, charts, html, terminal
+from fadeout.render import across_tokens, along_charts, along_time, charts, notebook, terminal
+from fadeout.render.page import document
 
 
 def flows(**changes: object) -> Exam:
@@ -133,28 +134,30 @@ def test_the_curve_says_where_a_decade_is_lost() -> None:
 
 
 def test_a_page_has_the_charts_of_time_and_tokens_with_a_sentence_each() -> None:
-    page = html.page(sequence())
+    page = document.page(sequence())
     drawn = specs(page)
     assert {"chart-time", "chart-paths", "chart-reach", "chart-far"} <= set(drawn)
     for name in ("time", "paths", "reach", "far"):
-        assert re.search(rf'<p class="dim">[^<]+</p>\s*<div class="chart"><div id="chart-{name}">', page)
-    assert not {"chart-time", "chart-paths", "chart-reach", "chart-far"} & set(specs(html.page(relu6())))
+        assert re.search(
+            rf'<p class="dim">.+</p>\s*(<p class="legend">.+</p>)?<div class="chart"><div id="chart-{name}">', page
+        )
+    assert not {"chart-time", "chart-paths", "chart-reach", "chart-far"} & set(specs(document.page(relu6())))
 
 
 def test_the_line_chart_draws_decades_with_a_gap_where_nothing_arrives() -> None:
     rows = along_time.measured(broken())
-    spec = charts.spec(along_charts.lines([row for row in rows if row.path in ("cut", "nan")]))
+    spec = charts.spec(along_charts.lines([row for row in rows if row.path in ("cut", "nan")]).chart)
     points = spec["datasets"][spec["layer"][-1]["data"]["name"]]
     assert [p["decades"] for p in points if p["layer"] == "cut"][:3] == [0.0, -0.5, None]
 
 
 @pytest.mark.parametrize("name", ALONG)
 def test_pages_and_fragments_are_escaped_and_never_say_nan(name: str) -> None:
-    for text in (visible(html.page(ALONG[name]())), visible(html.fragment(ALONG[name]()))):
+    for text in (visible(document.page(ALONG[name]())), visible(notebook.fragment(ALONG[name]()))):
         assert "<script>alert" not in text and "\x1b" not in text
         assert not re.search(r"\binf\b|-inf\b|[ (:]nan\b", text)
 
 
 def test_a_page_of_long_sequences_stays_under_three_megabytes() -> None:
     long = tuple(recurrent(f"r.l{i}", 50.0 + i, 5000) for i in range(12))
-    assert len(html.page(flows(time=long, tokens=(reach(tokens=2048, sampled=32),)))) < 3_000_000
+    assert len(document.page(flows(time=long, tokens=(reach(tokens=2048, sampled=32),)))) < 3_000_000

@@ -8,7 +8,8 @@ import pytest
 from exams import EXAMS, deep1000, hostile, severed, sigmoid20
 
 from fadeout.errors import FadeoutError
-from fadeout.render import charts, html, views
+from fadeout.render import charts, notebook, views
+from fadeout.render.page import document, vega
 
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/2000/xmlns/"}
 
@@ -30,7 +31,7 @@ def visible(page: str) -> str:
 
 @pytest.mark.parametrize("name", EXAMS)
 def test_a_page_refers_to_nothing_outside_itself(name: str) -> None:
-    page = html.page(EXAMS[name]())
+    page = document.page(EXAMS[name]())
     assert set(re.findall(r"https?://[^\"'`\s<>)]*", page)) <= NAMESPACES
     assert not re.search(r"<(link|img|iframe)\b|\bsrc=|@import|url\(", visible(page))
     assert page.count("<script") == 3
@@ -39,12 +40,12 @@ def test_a_page_refers_to_nothing_outside_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMS)
 def test_what_is_read_on_a_page_never_says_nan(name: str) -> None:
-    for text in (visible(html.page(EXAMS[name]())), visible(html.fragment(EXAMS[name]()))):
+    for text in (visible(document.page(EXAMS[name]())), visible(notebook.fragment(EXAMS[name]()))):
         assert not re.search(r"\bnan\b|\binf\b|-inf\b", text, re.IGNORECASE)
 
 
 def test_names_from_a_model_are_escaped() -> None:
-    page, fragment = html.page(hostile(), title="<i>t</i>"), html.fragment(hostile())
+    page, fragment = document.page(hostile(), title="<i>t</i>"), notebook.fragment(hostile())
     for text in (page, fragment):
         assert "<script>alert" not in text
         assert "<b>Linear</b>" not in text
@@ -54,36 +55,38 @@ def test_names_from_a_model_are_escaped() -> None:
 
 
 def test_every_chart_has_its_place() -> None:
-    page = html.page(sigmoid20())
+    page = document.page(sigmoid20())
     drawn = specs(page)
-    assert set(drawn) == {"chart-profile", "chart-kinds", "chart-stages"}
+    assert set(drawn) == {"chart-profile", "chart-kinds"}  # a chain's stages are its layers
     assert all(f'id="{name}"' in page for name in drawn)
 
 
 def test_the_profile_chart_draws_the_views_own_numbers() -> None:
     exam = deep1000()
-    spec = charts.spec(charts.profile(exam))
+    spec = charts.spec(charts.profile(views.depth(exam)).chart)
     assert [row["level"] for row in rows_of(spec, -1)] == [point.level for point in views.depth(exam).points]
     assert spec["layer"][-1]["encoding"]["y"]["field"] == "level"
 
 
 def test_layers_without_gradient_are_drawn_as_such() -> None:
-    spec = charts.spec(charts.profile(severed()))
+    spec = charts.spec(charts.profile(views.depth(severed())).chart)
     assert [row["says"] for row in rows_of(spec, -1)] == ["no gradient"] * 3
 
 
 def test_a_page_of_a_thousand_layers_stays_under_two_megabytes() -> None:
-    assert len(html.page(deep1000())) < 2_000_000
+    assert len(document.page(deep1000())) < 2_000_000
 
 
 def test_a_second_exam_can_be_drawn_over_the_first() -> None:
-    spec = charts.spec(charts.profile(sigmoid20(), other=EXAMS["relu6"](), names=("sick", "cured")))
+    spec = charts.spec(
+        charts.profile(views.depth(sigmoid20()), other=views.depth(EXAMS["relu6"]()), names=("sick", "cured")).chart
+    )
     assert sum("strokeDash" in str(layer["mark"]) for layer in spec["layer"]) == 1
 
 
 @pytest.mark.parametrize("name", EXAMS)
 def test_a_fragment_has_no_script_and_well_formed_pictures(name: str) -> None:
-    fragment = html.fragment(EXAMS[name]())
+    fragment = notebook.fragment(EXAMS[name]())
     assert "<script" not in fragment
     for svg in re.findall(r"<svg.*?</svg>", fragment, re.DOTALL):
         ET.fromstring(svg)
@@ -93,8 +96,9 @@ def test_a_fragment_has_no_script_and_well_formed_pictures(name: str) -> None:
 def test_without_vl_convert_a_fragment_is_plain_html_and_a_page_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(html, "vl_convert", None)
-    assert "<svg" not in html.fragment(sigmoid20())
-    assert "slopes (20 sigmoid)" in html.fragment(sigmoid20())
+    monkeypatch.setattr(vega, "vl_convert", None)
+    vega.library.cache_clear()
+    assert "<svg" not in notebook.fragment(sigmoid20())
+    assert "slopes (20 sigmoid)" in notebook.fragment(sigmoid20())
     with pytest.raises(FadeoutError, match="pip install"):
-        html.page(sigmoid20())
+        document.page(sigmoid20())

@@ -10,7 +10,11 @@ import pytest
     ("module", "banned"),
     [
         ("fadeout.render.terminal", ("torch", "altair", "vl_convert", "pyarrow")),
-        ("fadeout.render.html", ("torch", "pyarrow")),
+        ("fadeout.render.notebook", ("torch", "pyarrow")),
+        ("fadeout.render.page.document", ("torch", "pyarrow")),
+        ("fadeout.render.comparison_text", ("torch", "altair", "vl_convert", "pyarrow")),
+        ("fadeout.render.forecast_text", ("torch", "altair", "vl_convert", "pyarrow")),
+        ("fadeout.render.ledger_text", ("torch", "altair", "vl_convert", "pyarrow")),
         ("fadeout.render.frame", ("torch", "altair", "pyarrow")),
     ],
 )

@@ -14,7 +14,8 @@ from rich.console import Console
 from torch import nn
 
 import fadeout
-from fadeout.render import html, terminal
+from fadeout.render import terminal
+from fadeout.render.page import document
 from fadeout.store.contract import from_dict, from_json, to_dict, to_json
 from fadeout.store.files import load
 
@@ -93,7 +94,7 @@ def shown(exam: fadeout.Exam, other: fadeout.Exam) -> list[Callable[[], object]]
     return [
         lambda: str(exam),
         lambda: Console(file=io.StringIO(), width=80).print(terminal.report(exam, findings=99, verbose=True)),
-        lambda: html.page(exam),
+        lambda: document.page(exam),
         lambda: str(fadeout.compare(other, exam)),
         lambda: to_json(exam),
         lambda: exam._repr_html_(),

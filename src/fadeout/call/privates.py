@@ -27,7 +27,11 @@ CALL = "_call_impl"  # the function of torch/nn/modules/module.py that every cal
 SCHEDULED = "_wrapped_by_lr_sched"  # mark of an optimizer's step that a scheduler counts
 
 __all__ = ["tree_map_only"]
-_MODULE_HOOKS = tuple(f"_{way}_hooks" for way in ("forward", "forward_pre", "backward", "backward_pre")) + (
+_MODULE_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
     "_forward_hooks_with_kwargs",
     "_forward_pre_hooks_with_kwargs",
     "_forward_hooks_always_called",

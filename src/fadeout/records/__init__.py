@@ -6,7 +6,7 @@ loss towards the data where they hold operations, and from the data towards the 
 they hold layers.
 """
 
-from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, Reading, Signal, Training
+from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, LayerTrace, Reading, Signal, Training
 from fadeout.records.finding import Advice, Cause, Evidence, Finding, WontHelp
 from fadeout.records.forecast import Forecast, ForecastLayer, Surprise
 from fadeout.records.layer import EffectiveDepth, Layer, NotFinite, Origin, Profile, Underflow
@@ -51,6 +51,7 @@ __all__ = [
     "Interval",
     "Kind",
     "Layer",
+    "LayerTrace",
     "Ledger",
     "Level",
     "Measured",

@@ -176,6 +176,18 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTrace:
+    """One layer while a copy is trained.
+
+    Attributes:
+        gradient_norm: Norm of dL/dz at each probe, the same rows every time; nan where it did not run.
+    """
+
+    path: str
+    gradient_norm: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """What an exam keeps of the steps it did on a copy.
 
@@ -185,6 +197,7 @@ class Training:
         learned: Progress at each probe: 0 like the best constant output, 1 nothing left; nan unknown.
         constant: Loss of the best constant output; nan where none can be judged.
         broken: Step at which a loss or parameter was found not finite; None if never.
+        layers: The gradient of every layer at each probe, data side first.
     """
 
     steps: int
@@ -193,6 +206,7 @@ class Training:
     learned: tuple[float, ...]
     constant: float
     broken: int | None
+    layers: tuple[LayerTrace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,8 +233,9 @@ class Environment:
 class Exam:
     """One examined network: what was measured, what it means, and where it was made.
 
-    Shows itself in a terminal (`print`), in a notebook, and through the dataframe interchange
-    (one row a layer); `to_dict` is the documented JSON contract.
+    Shows itself in a terminal (`print`, which takes the terminal's width and colours; `rich.print`), in a
+    notebook, and through the dataframe interchange (one row a layer); its `repr` is one line; `to_dict` is
+    the documented JSON contract.
     """
 
     verdict: Verdict
@@ -247,13 +262,23 @@ class Exam:
 
         return to_dict(self)
 
-    def __str__(self) -> str:
-        from fadeout.render.terminal import text
+    def __repr__(self) -> str:
+        from fadeout.render.sentences import one_line
 
-        return text(self)
+        return one_line(self)
+
+    def __str__(self) -> str:
+        from fadeout.render.terminal import report
+
+        return str(report(self))
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from fadeout.render.terminal import report
+
+        return report(self).__rich_console__(console, options)
 
     def _repr_html_(self) -> str:
-        from fadeout.render.html import fragment
+        from fadeout.render.notebook import fragment
 
         return fragment(self)
 

@@ -1,6 +1,7 @@
 """Records of theory beside the measurement."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,22 @@ class Forecast:
     layers: tuple[ForecastLayer, ...] = ()
     surprises: tuple[Surprise, ...] = ()
 
+    def __repr__(self) -> str:
+        from fadeout.render.sentences import forecast_line
+
+        return forecast_line(self)
+
     def __str__(self) -> str:
-        if self.decades is None or self.band is None:
-            why = next((row.why for row in self.layers if row.decades is None), "no weights")
-            return f"forecast: theory can't tell ({why})"
-        return f"forecast: {self.decades:+.2f} decades, band {self.band[0]:+.2f} .. {self.band[1]:+.2f}"
+        from fadeout.render.forecast_text import ForecastText
+
+        return str(ForecastText(forecast=self))
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from fadeout.render.forecast_text import ForecastText
+
+        return ForecastText(forecast=self).__rich_console__(console, options)
+
+    def _repr_html_(self) -> str:
+        from fadeout.render.notebook import forecast_fragment
+
+        return forecast_fragment(self)

@@ -1,7 +1,7 @@
 """Records of the account: operations, stages, ends, the ledger."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from fadeout.records.words import Kind
 
@@ -181,12 +181,22 @@ class Ledger:
     outside: tuple[str, ...] = ()
     beginnings: tuple[End, ...] = ()
 
+    def __repr__(self) -> str:
+        from fadeout.render.sentences import ledger_line
+
+        return ledger_line(self)
+
     def __str__(self) -> str:
-        kinds = ", ".join(f"{kind} {gain:+.2f}" for kind, gain in self.by_kind if abs(gain) >= 0.005)
-        ends = ", ".join(f"{end.path} ({end.what}) {end.decades:+.2f}" for end in self.ends[:4])
-        return (
-            f"ledger of {len(self.operations)} operations: {self.log_gain:+.2f} decades from the loss to the data, "
-            f"{self.decades:+.2f} from the last weight layer to the first\n"
-            f"  by kind  {kinds}\n  ends     {ends}\n"
-            f"  stages   {len(self.stages)}, closing error {self.closing_error:.0e}"
-        )
+        from fadeout.render.ledger_text import LedgerText
+
+        return str(LedgerText(ledger=self))
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from fadeout.render.ledger_text import LedgerText
+
+        return LedgerText(ledger=self).__rich_console__(console, options)
+
+    def _repr_html_(self) -> str:
+        from fadeout.render.notebook import ledger_fragment
+
+        return ledger_fragment(self)

@@ -1,21 +1,23 @@
 """Time and tokens as charts: decades over lag and distance, shares of paths, the reach map."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
 from fadeout.render import across_tokens, along_time, words
-from fadeout.render.charts import LINE, THEORY, WIDTH
+from fadeout.render.charts import LINE, THEORY, rows_of
+from fadeout.render.drawing import Drawing, Key
 
 LINES = 8  # layers with a line of their own: more colours can't be told apart
-LAYERS = ["#4878a8", "#e8923c", "#6aa56e", "#d1383d", "#9b4dca", "#b98a10", "#4aa3a2", "#a0a6ae"]
+LAYERS = ["#4878a8", "#e8923c", "#6aa56e", "#a5673f", "#9b4dca", "#b98a10", "#4aa3a2", "#a0a6ae"]
 PATHS = {"cell": "#4878a8", "hidden": "#e8923c", "above": "#6aa56e"}
+_ONE_DECADE = Key(says="one decade lost", colour=LINE, shape="dash")
 POWERS = "datum.value == 0 ? '1' : '1e' + datum.value"
 
 
-def lines(rows: Sequence[along_time.TimeRow], *, width: int = WIDTH) -> alt.LayerChart:
+def lines(rows: Sequence[along_time.TimeRow]) -> Drawing:
     """Decades of the gradient over the lag, a line a layer, the longest horizons first."""
     shown = rows[:LINES]
     points: list[dict[str, Any]] = [
@@ -40,21 +42,23 @@ def lines(rows: Sequence[along_time.TimeRow], *, width: int = WIDTH) -> alt.Laye
         "layer:N",
         title=None,
         scale=alt.Scale(domain=[row.path for row in shown], range=LAYERS[: len(shown)]),
-        legend=alt.Legend(orient="top", direction="horizontal", symbolType="stroke", labelLimit=240, columns=4),
+        legend=None,
     )
     drawn = (
-        _chart(points)
+        rows_of(points)
         .mark_line(strokeWidth=1.8)
         .encode(
             x=_back("lag", last, "steps back from the last"), y=y, color=colour, tooltip=["layer:N", "lag:Q", "says:N"]
         )
     )
-    return alt.layer(_decade(), drawn).properties(
-        width=width, height=240, description="Gradient norm over steps back in time, logarithmic, one line a layer"
+    chart = alt.layer(_decade(), drawn).properties(
+        height=240, description="Gradient norm over steps back in time, logarithmic, one line a layer"
     )
+    legend = tuple(Key(says=row.path, colour=c, shape="line") for row, c in zip(shown, LAYERS, strict=False))
+    return Drawing(name="time", chart=chart, legend=(*legend, _ONE_DECADE))
 
 
-def paths(row: along_time.TimeRow, *, width: int = WIDTH) -> alt.Chart:
+def paths(row: along_time.TimeRow) -> Drawing:
     """How the gradient of one layer splits between its paths at each lag, stacked to 1."""
     lags = [lag for lag in along_time.thinned(row) if lag.steps > 0]
     points: list[dict[str, Any]] = [
@@ -67,11 +71,11 @@ def paths(row: along_time.TimeRow, *, width: int = WIDTH) -> alt.Chart:
         "path:N",
         title=None,
         scale=alt.Scale(domain=list(row.paths), range=colours),
-        legend=alt.Legend(orient="top", direction="horizontal"),
+        legend=None,
     )
     y = alt.Y("share:Q", title="share of the gradient", axis=alt.Axis(format="%"), stack="zero")
-    return (
-        _chart(points)
+    chart = (
+        rows_of(points)
         .mark_area(opacity=0.9)
         .encode(
             x=_back("lag", row.lags[-1].steps, "steps back from the last"),
@@ -80,11 +84,13 @@ def paths(row: along_time.TimeRow, *, width: int = WIDTH) -> alt.Chart:
             order=alt.Order("order:Q"),
             tooltip=["path:N", "lag:Q", alt.Tooltip("share:Q", format=".0%")],
         )
-        .properties(width=width, height=180, description="Share of the gradient by path over steps back in time")
+        .properties(height=180, description="Share of the gradient by path over steps back in time")
     )
+    legend = tuple(Key(says=name, colour=c, shape="bar") for name, c in zip(row.paths, colours, strict=True))
+    return Drawing(name="paths", chart=chart, legend=legend)
 
 
-def reach_map(reach: across_tokens.Reach, *, width: int = WIDTH) -> alt.Chart:
+def reach_map(reach: across_tokens.Reach, *, name: str = "reach") -> Drawing:
     """log10 of what each input position receives from each sampled output position."""
     points: list[dict[str, Any]] = [
         {
@@ -96,8 +102,8 @@ def reach_map(reach: across_tokens.Reach, *, width: int = WIDTH) -> alt.Chart:
         }
         for cell in reach.cells
     ]
-    return (
-        _chart(points)
+    chart = (
+        rows_of(points)
         .mark_rect()
         .encode(
             x=alt.X(
@@ -108,7 +114,12 @@ def reach_map(reach: across_tokens.Reach, *, width: int = WIDTH) -> alt.Chart:
             ),
             x2="b:Q",
             y=alt.Y("p:O", title="output position", sort="ascending", axis=alt.Axis(labelOverlap=True)),
-            color=alt.Color("v:Q", title="log10", scale=alt.Scale(scheme="viridis", zero=False, nice=False)),
+            color=alt.Color(
+                "v:Q",
+                title="log10 of the gradient",
+                scale=alt.Scale(scheme="viridis", zero=False, nice=False),
+                legend=alt.Legend(orient="top", gradientLength=200, titleFontWeight="normal"),
+            ),
             tooltip=[
                 alt.Tooltip("p:Q", title="output position"),
                 alt.Tooltip("i:N", title="input position"),
@@ -116,14 +127,14 @@ def reach_map(reach: across_tokens.Reach, *, width: int = WIDTH) -> alt.Chart:
             ],
         )
         .properties(
-            width=width,
             height=max(80, min(300, 22 * len(reach.positions))),
             description="Gradient of sampled output positions at every input position",
         )
     )
+    return Drawing(name=name, chart=chart)
 
 
-def distance(reach: across_tokens.Reach, *, width: int = WIDTH) -> alt.LayerChart:
+def distance(reach: across_tokens.Reach, *, name: str = "far") -> Drawing:
     """The mean reach over the distance back, decades below distance 0."""
     points: list[dict[str, Any]] = [
         {"back": d, "decades": value if math.isfinite(value) else None, "says": words.decades(value)}
@@ -137,13 +148,14 @@ def distance(reach: across_tokens.Reach, *, width: int = WIDTH) -> alt.LayerChar
         axis=_powers(low, high),
     )
     drawn = (
-        _chart(points)
+        rows_of(points)
         .mark_line(strokeWidth=1.8, color=THEORY, point=len(points) <= 60)
         .encode(x=_back("back", max(1, len(points) - 1), "tokens back"), y=y, tooltip=["back:Q", "says:N"])
     )
-    return alt.layer(_decade(), drawn).properties(
-        width=width, height=180, description="Mean gradient over the distance back in tokens, logarithmic"
+    chart = alt.layer(_decade(), drawn).properties(
+        height=180, description="Mean gradient over the distance back in tokens, logarithmic"
     )
+    return Drawing(name=name, chart=chart, legend=(_ONE_DECADE,))
 
 
 def _back(field: str, last: int, title: str) -> alt.X:
@@ -163,7 +175,7 @@ def _powers(low: float, high: float) -> alt.Axis:
 
 
 def _decade() -> alt.Chart:
-    return _chart([{"decades": -1.0}]).mark_rule(strokeDash=[4, 4], color=LINE).encode(y="decades:Q")
+    return rows_of([{"decades": -1.0}]).mark_rule(strokeDash=[4, 4], color=LINE).encode(y="decades:Q")
 
 
 def _domain(values: Sequence[float]) -> tuple[float, float]:
@@ -171,7 +183,3 @@ def _domain(values: Sequence[float]) -> tuple[float, float]:
     low = math.floor(min(values, default=0.0) - 0.1)
     high = math.ceil(max(values, default=0.0))
     return float(min(low, high - 2)), float(high)
-
-
-def _chart(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))

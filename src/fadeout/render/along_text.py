@@ -8,7 +8,9 @@ from rich.text import Text
 
 from fadeout.records import Exam
 from fadeout.render import across_tokens, along_time, bars, words
+from fadeout.render.account_text import STYLES
 from fadeout.render.layout import PROSE, Page, cell, dim, flow, heading, prose
+from fadeout.render.tones import Tone, of_lag
 
 SPELLED_OUT = 3  # layers; the rest is counted
 LEAST_BAR, MOST_BAR = 8, 40
@@ -27,7 +29,7 @@ def along(exam: Exam, page: Page) -> Iterator[Text]:
     if not rows and not gates:
         return
     yield Text()
-    yield heading("gradient along time", "steps back from the last" if rows else "", 26)
+    yield from heading("gradient along time", page, "steps back from the last" if rows else "")
     shown = rows[:SPELLED_OUT]
     levels = [lag.decades for row in shown for lag in along_time.some_lags(row)]
     for row in shown:
@@ -35,7 +37,7 @@ def along(exam: Exam, page: Page) -> Iterator[Text]:
             ", read with noise: the loss leaves out its end" if row.by_noise else ""
         )
         yield from prose(said, page, indent="    ")
-        yield from _lags(row, levels, page)
+        yield from _lags(exam, row, levels, page)
         for line in flow(along_time.openness(row), " · ", min(page.width, PROSE) - 6):
             yield dim("      " + line)
         if row.one_step:
@@ -50,11 +52,17 @@ def along(exam: Exam, page: Page) -> Iterator[Text]:
             yield from prose(said, page, style="dim", indent="    ")
 
 
-def _lags(row: along_time.TimeRow, levels: Sequence[float], page: Page) -> Iterator[Text]:
+def _lags(exam: Exam, row: along_time.TimeRow, levels: Sequence[float], page: Page) -> Iterator[Text]:
     lags = along_time.some_lags(row)
     columns = [[along_time.part(lag.shares[i]) if lag.steps else "" for lag in lags] for i in range(len(row.paths))]
     yield from _bars(
-        [(lag.steps, lag.decades) for lag in lags], levels, page, name="lag", columns=columns, heads=row.paths
+        [(lag.steps, lag.decades) for lag in lags],
+        levels,
+        page,
+        name="lag",
+        tones=[of_lag(exam, row.path, lag.decades) for lag in lags],
+        columns=columns,
+        heads=row.paths,
     )
 
 
@@ -63,12 +71,12 @@ def across(exam: Exam, page: Page) -> Iterator[Text]:
     rows, maps = across_tokens.attentions(exam), across_tokens.reaches(exam)
     if exam.streams is not None:
         yield Text()
-        yield heading("residual streams")
+        yield from heading("residual streams", page)
         yield from prose(across_tokens.streams(exam.streams), page, indent="    ")
     if not rows and not maps:
         return
     yield Text()
-    yield heading("gradient across tokens")
+    yield from heading("gradient across tokens", page)
     if rows:
         yield from prose(across_tokens.folded(rows), page, indent="    ")
     odd = [row for row in rows if row.unusual]
@@ -89,6 +97,7 @@ def _bars(
     page: Page,
     *,
     name: str,
+    tones: Sequence[Tone] = (),
     columns: Sequence[Sequence[str]] = (),
     heads: Sequence[str] = (),
 ) -> Iterator[Text]:
@@ -103,14 +112,14 @@ def _bars(
     fixed = 6 + index + 2 + number + 2
     if page.width - fixed - sum(w + 2 for w in wide) < LEAST_BAR:
         columns, heads, wide = (), (), []
-    room = min(page.width - fixed - sum(w + 2 for w in wide), MOST_BAR)
+    room = max(4, min(page.width - fixed - sum(w + 2 for w in wide), MOST_BAR))
     ruler = bars.scale(list(levels), room)
     head = "".join("  " + cell(title, w, right=True) for title, w in zip(heads, wide, strict=True))
     yield dim(f"      {name:>{index}}  {'decades':>{number}}  {bars.axis(ruler)}{head}".rstrip())
     for i, ((_, value), label, said) in enumerate(zip(points, labels, values, strict=True)):
         drawn = bars.bar(ruler.part(value), room, ascii_only=page.ascii_only) if math.isfinite(value) else ""
         out = Text(f"      {label:>{index}}  {said:>{number}}  ")
-        out.append(drawn, "green" if value > -1 else "yellow" if value > -4 else "red")
+        out.append(drawn, STYLES[tones[i] if tones else "plain"])
         out.append(" " * (room - cell_len(drawn)))
         for column, w in zip(columns, wide, strict=True):
             out.append("  " + cell(column[i], w, right=True), "dim")

@@ -32,14 +32,12 @@ def scale(values: list[float], width: int) -> Scale:
     return Scale(low=min(low, high - LEAST), high=high, width=width)
 
 
-def bar(part: float, width: int, *, ascii_only: bool, full: str = "█") -> str:
+def bar(part: float, width: int, *, ascii_only: bool) -> str:
     """A bar over `part` (0 to 1) of `width` characters, never empty where part is not 0."""
     if part <= 0:
         return ""
     if ascii_only:
-        return {"█": "=", "░": "-"}[full] * max(1, round(part * width))
-    if full != "█":
-        return full * max(1, round(part * width))
+        return "=" * max(1, round(part * width))
     eighths = max(1, round(part * width * 8))
     whole, rest = divmod(eighths, 8)
     return "█" * whole + (EIGHTHS[rest] if rest else "")
@@ -53,8 +51,10 @@ def span(low: float, high: float, width: int, *, ascii_only: bool) -> tuple[str,
 
 
 def axis(scale: Scale) -> str:
-    """Tick labels over a scale: both ends, and the middle where there is room."""
+    """Tick labels over a scale: both ends, and the middle where there is room; the right end alone in a narrow one."""
     marks = [(0, _power(scale.low)), (scale.width, _power(scale.high))]
+    if scale.width < sum(len(label) for _, label in marks) + 2:
+        return _power(scale.high).rjust(scale.width)
     middle = round((scale.low + scale.high) / 2)
     if scale.width >= 30:
         marks.insert(1, (round(scale.part(middle) * scale.width), _power(middle)))

@@ -11,7 +11,7 @@ from fadeout.render import words
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRow:
-    """One quantity of every exam, and its change from the first to the last, "" where it has none."""
+    """One quantity of every exam, and its change where there are two, "" where it has none."""
 
     quantity: str
     values: tuple[str, ...]
@@ -78,7 +78,7 @@ def _texts(quantity: str, values: list[str]) -> ComparisonRow:
 
 
 def _gains(quantity: str, values: list[float]) -> ComparisonRow:
-    change = values[-1] - values[0] if len(values) > 1 else math.nan
+    change = values[-1] - values[0] if len(values) == 2 else math.nan
     return ComparisonRow(
         quantity=quantity,
         values=tuple(words.decades(value) for value in values),

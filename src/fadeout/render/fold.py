@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
-from fadeout.render.views import Band, Depth, Point, State, band_of
+from fadeout.render.tones import Tone, worst
+from fadeout.render.views import Depth, Point, State
 
 Some = Literal["all", "none", "some", "unknown"]
 TOLERANCES = (0.1, 0.25, 0.5, 1.0, 2.0, math.inf)  # decades beyond the usual step from layer to layer
@@ -22,7 +23,7 @@ class Row:
         kind: Class of the modules; "mixed" where they differ.
         start, end: Level of the first and of the last layer, log10.
         low, high: Smallest and largest level inside.
-        band: Of the layer farthest from the reference.
+        tone: The strongest inside.
     """
 
     first: int
@@ -34,7 +35,7 @@ class Row:
     end: float
     low: float
     high: float
-    band: Band
+    tone: Tone
     sees: Some
     moves: Some
 
@@ -85,7 +86,6 @@ def _runs(points: tuple[Point, ...], usual: float, tolerance: float, longest: in
 def _row(points: list[Point]) -> Row:
     first, last = points[0], points[-1]
     levels = [point.level for point in points]
-    gaps = [point.gap for point in points]
     return Row(
         first=first.index,
         last=last.index,
@@ -96,7 +96,7 @@ def _row(points: list[Point]) -> Row:
         end=last.level,
         low=min(levels),
         high=max(levels),
-        band=band_of(max(gaps, key=lambda gap: -1.0 if math.isnan(gap) else abs(gap))),
+        tone=worst([point.tone for point in points]),
         sees=_some([point.sees for point in points]),
         moves=_some([point.moves for point in points]),
     )

@@ -2,11 +2,11 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import ConsoleOptions
+from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from fadeout.render import words
@@ -22,22 +22,37 @@ class Page:
 
     width: int
     ascii_only: bool
+    colour: bool
 
 
-def page_of(options: ConsoleOptions, width: int | None) -> Page:
+def page_of(console: Console, options: ConsoleOptions, *, width: int | None = None, colour: bool = True) -> Page:
     return Page(
         width=max(LEAST, min(options.max_width, width or MOST, MOST)),
         ascii_only=options.ascii_only,
+        colour=colour and console.color_system is not None and not console.no_color,
     )
 
 
-def fit(line: Text, page: Page, *, colour: bool) -> Text:
-    """One line that neither wraps nor uses what the console can't show."""
-    shown = line.plain
-    if page.ascii_only:
-        shown = shown.translate(ASCII).encode("ascii", "replace").decode()
-    fitted = Text(shown, no_wrap=True, overflow="crop", spans=list(line.spans) if colour else None)
-    return fitted
+def fit(lines: Iterable[Text], page: Page, console: Console) -> Iterator[Text]:
+    """Lines that use only what the console can show; one that is too long goes on below itself, never cut."""
+    for line in lines:
+        shown = line.plain
+        if page.ascii_only:
+            shown = shown.translate(ASCII).encode("ascii", "replace").decode()
+        kept = Text(shown, spans=list(line.spans) if page.colour else None)
+        for part in _broken(kept, page.width, console):
+            part.no_wrap, part.overflow = True, "crop"
+            yield part
+
+
+def _broken(line: Text, width: int, console: Console) -> Iterator[Text]:
+    if cell_len(line.plain) <= width:
+        yield line
+        return
+    start = len(line.plain) - len(line.plain.lstrip())
+    indent = min(start + 2, width // 2)
+    for i, part in enumerate(line[start:].wrap(console, width - indent, overflow="fold")):
+        yield Text(" " * (min(start, indent) if i == 0 else indent)).append_text(part)
 
 
 def wrap(sentence: str, width: int) -> list[str]:
@@ -90,10 +105,12 @@ def prose(sentence: str, page: Page, *, style: str = "", indent: str = "  ") -> 
         yield out
 
 
-def heading(title: str, right: str = "", at: int = 0) -> Text:
+def heading(title: str, page: Page, right: str = "") -> Iterator[Text]:
+    """A title, with what qualifies it beside it, or below it where there is no room."""
     out = Text("  " + title)
     out.stylize("bold", 2, 2 + len(title))
-    if right:
-        out.append(" " * max(1, at - len(title) - 2))
-        out.append(right, "dim")
-    return out
+    if right and len(title) + len(right) + 5 <= page.width:
+        out.append("   " + right, "dim")
+        right = ""
+    yield out
+    yield from prose(right, page, style="dim")

@@ -2,10 +2,115 @@
 
 import math
 
-from fadeout.records import Exam, Finding, Status, Verdict
+from fadeout.records import Exam, Finding, Forecast, Ledger, Status, Training, Verdict
 from fadeout.render import words
+from fadeout.render.tones import STEPS, TONES, Tone
 
 HEALTHY: tuple[Verdict, ...] = ("flows",)
+
+LEGEND_LAYERS = "[1] is the layer nearest the data."
+LEGEND_LEVEL = "log10 is of the norm of the gradient at the layer's output: -3 means 0.001."
+LEGEND_SEES = "A layer sees if its output still tells the samples apart."
+LEGEND_MOVES = "It moves if the optimizer's next step changes it."
+LEGEND_SHADE = "A row stands for neighbours that behave alike; {shade} runs from its smallest to its largest."
+LEGEND_DECADES = "a decade is a factor of ten"
+THEORY_BAND = "where theory expects the gradient: 95 % of random draws of such weights"
+TRACES = "The gradient of every layer, on the same rows after growing numbers of steps."
+FORECAST_LEGEND = (
+    "[1] is the layer nearest the data. Decades are powers of ten of the gradient, compared with the last layer's; "
+    "95 % of random draws of such weights fall into the band. q is the mean square that theory expects of the "
+    "layer's output."
+)
+
+
+def one_line(exam: Exam) -> str:
+    """The exam as its `repr`: verdict, decades, layers, findings."""
+    parts = [words.VERDICT_WORDS[exam.verdict].lower()]
+    if not math.isnan(exam.decades):
+        parts.append(f"{words.decades(exam.decades)} decades")
+    parts.append(words.count(exam.weight_layers, "layer"))
+    if exam.progress != "unknown":
+        parts.append(exam.progress.replace("_", " "))
+    parts.append(", ".join(words.plain(f.code) for f in exam.findings) or "no findings")
+    name = words.plain(exam.environment.model)
+    return f"<Exam{f' of {name}' if name else ''}: {' · '.join(parts)}>"
+
+
+def ledger(found: Ledger) -> str:
+    """What `measure` found, in one sentence."""
+    said = f"{words.decades(found.log_gain)} decades from the loss to the data"
+    if not math.isnan(found.decades):
+        said += f", {words.decades(found.decades)} from the last weight layer to the first"
+    return f"The account of {words.count(found.nodes, 'operation')}: {said}."
+
+
+def ledger_line(found: Ledger) -> str:
+    """The ledger as its `repr`."""
+    parts = [words.count(found.nodes, "operation"), f"{words.decades(found.log_gain)} decades from loss to data"]
+    if not math.isnan(found.decades):
+        parts.append(f"{words.decades(found.decades)} from the last layer to the first")
+    return f"<Ledger of {' · '.join(parts)}>"
+
+
+def foreseen(found: Forecast) -> str:
+    """What `predict` found, in one sentence."""
+    if found.decades is None or math.isnan(found.decades):
+        why = next((words.plain(row.why) for row in found.layers if row.decades is None and row.why), "no weights")
+        return f"Theory can't tell how much of the gradient arrives at the first layer: {why}."
+    said = (
+        f"Before a single step, theory expects {words.decades(found.decades)} decades from the last layer to the first"
+    )
+    if found.band is not None:
+        said += f", between {words.decades(found.band[0])} and {words.decades(found.band[1])}"
+    return said + "."
+
+
+def forecast_line(found: Forecast) -> str:
+    """The forecast as its `repr`."""
+    said = "can't tell"
+    if found.decades is not None:
+        said = f"{words.decades(found.decades)} decades"
+        if found.band is not None:
+            said += f", band {words.decades(found.band[0])} .. {words.decades(found.band[1])}"
+    return f"<Forecast of {words.count(len(found.layers), 'layer')}: {said}>"
+
+
+def training(course: Training) -> str:
+    """What the steps on a copy did to the loss, and what that is worth."""
+    finite = [value for value in course.losses if math.isfinite(value)]
+    said = f"A copy was trained for {words.count(course.steps, 'step')}"
+    if finite:
+        said += f": its loss went from {words.number(finite[0])} to {words.number(finite[-1])}"
+    if course.broken is not None:
+        return f"{said}, and stopped being finite at step {course.broken:,}."
+    known = [p for p in course.learned if math.isfinite(p)]
+    if known and math.isfinite(course.constant) and known[-1] < 0.005:
+        said += ". That is no better than the best constant output"
+    elif known and math.isfinite(course.constant):
+        said += (
+            f". Its progress is {words.share(known[-1])}: 0 % is the best constant output, 100 % nothing left to learn"
+        )
+    return said + "."
+
+
+def some_of(shown: int, total: int, noun: str) -> str:
+    """'30 of 200 layers are drawn'."""
+    return f"{shown:,} of {words.count(total, noun)} are drawn"
+
+
+def tone_words(tone: Tone, sign: int) -> str:
+    """What a colour in the profile says: '2 to 4 decades below the last layer'."""
+    side = "below" if sign < 0 else "above"
+    low = STEPS.get(tone, 0.0)
+    if tone == "plain":
+        return f"within {STEPS['mild']:g} decades of the last layer" if sign else "a layer"
+    above = [STEPS[t] for t in TONES[TONES.index(tone) + 1 :]]
+    return f"{low:g} to {above[0]:g} decades {side}" if above else f"more than {low:g} decades {side}"
+
+
+def explains(finding: Finding, exam: Exam) -> bool:
+    """Whether a finding is spelled out even for a healthy network: it says why nothing is learned."""
+    return exam.progress == "does_not_learn" or finding.level == "alarm"
 
 
 def headline(exam: Exam) -> tuple[str, str]:
@@ -111,16 +216,16 @@ def forecast(exam: Exam) -> str:
         return ""  # theory knows no cut
     if exam.forecast is None or exam.forecast.decades is None or math.isnan(exam.forecast.decades):
         return ""
-    text = f"predicted by theory {words.decades(exam.forecast.decades)}"
+    text = f"Theory predicts {words.decades(exam.forecast.decades)} decades"
     band = exam.forecast.band
     if band is None:
-        return text
+        return text + "."
     text += f" (band {words.decades(band[0])} .. {words.decades(band[1])})"
     if math.isnan(exam.decades):
-        return text
+        return text + "."
     inside = band[0] <= exam.decades <= band[1]
     measured = f"measured {words.decades(exam.decades)}"
-    return f"{text}, {measured}: " + ("as designed" if inside else "off the prediction")
+    return f"{text}, {measured}: " + ("as designed." if inside else "off the prediction.")
 
 
 def causes(finding: Finding) -> str:
@@ -129,18 +234,20 @@ def causes(finding: Finding) -> str:
 
 
 def where(finding: Finding, exam: Exam) -> tuple[str, ...]:
-    """'layers 1-20' where the paths are layers, else the paths themselves; with the source line."""
-    order = {layer.path: i + 1 for i, layer in enumerate(exam.layers)}
+    """'[1-20] Linear' where the paths are layers, else the paths themselves; with the source line."""
+    order = {layer.path: (i + 1, layer.kind) for i, layer in enumerate(exam.layers)}
     paths = list(dict.fromkeys(finding.where))
     known = [order[path] for path in paths if path in order]
     parts = []
     if known:
         names = [path for path in paths if path in order]
-        label = words.layers(known)
+        kinds = {kind for _, kind in known}
+        label = words.numbered([i for i, _ in known], words.plain(kinds.pop()) if len(kinds) == 1 else "layers")
         if len(names) == 1:
             label += f" ({words.plain(names[0]) or 'the model itself'})"
-        elif len(words.ranges(known)) == 1:
-            label += f" ({words.plain(names[0])} .. {words.plain(names[-1])})"
+        elif len(words.ranges(i for i, _ in known)) == 1:
+            first, last = min(names, key=order.__getitem__), max(names, key=order.__getitem__)
+            label += f" ({words.plain(first)} .. {words.plain(last)})"
         parts.append(label)
     rest = [words.plain(path) for path in paths if path not in order and path]
     if rest:
@@ -184,24 +291,24 @@ def quantity(value: float, unit: str) -> str:
 
 def helps(exam: Exam) -> tuple[str, ...]:
     """What will help against the gravest findings, best first."""
-    return tuple(dict.fromkeys(words.plain(what) for finding in _gravest(exam) for what in finding.helps))
+    return tuple(dict.fromkeys(words.plain(what) for finding in gravest(exam) for what in finding.helps))
 
 
 def wont_help(exam: Exam) -> tuple[tuple[str, str], ...]:
     """(what people try, why it will not help) against the gravest findings."""
-    pairs = ((words.plain(w.what), words.plain(w.why)) for finding in _gravest(exam) for w in finding.wont_help)
+    pairs = ((words.plain(w.what), words.plain(w.why)) for finding in gravest(exam) for w in finding.wont_help)
     return tuple(dict.fromkeys(pairs))
 
 
-def _gravest(exam: Exam) -> tuple[Finding, ...]:
+def gravest(exam: Exam) -> tuple[Finding, ...]:
     """The alarm that moved the verdict; all findings where there is none."""
     alarms = tuple(f for f in exam.findings if f.level == "alarm")
     return alarms[:1] or exam.findings
 
 
-def unaccounted(exam: Exam) -> tuple[str, ...]:
+def unaccounted(found: Ledger) -> tuple[str, ...]:
     """What the ledger could not price."""
     return tuple(
         " · ".join(part for part in (words.plain(u.path), words.plain(u.op), words.plain(u.why)) if part)
-        for u in exam.ledger.unaccounted
+        for u in found.unaccounted
     )

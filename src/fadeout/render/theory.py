@@ -7,11 +7,9 @@ from typing import Any
 
 import altair as alt
 import vl_convert
-from rich.table import Table
 from rich.text import Text
 
 from fadeout.errors import FadeoutError
-from fadeout.records import Forecast
 from fadeout.render import words
 
 ROWS = 12  # layers of a deep profile that are printed
@@ -74,38 +72,18 @@ def critical_words(found: dict[str, Any]) -> Text:
     return text
 
 
-def forecast_table(forecast: Forecast) -> Table:
-    """What theory expects of every layer of a model."""
-    total = "theory can't tell" if forecast.decades is None else f"{words.decades(forecast.decades)} decades"
-    if forecast.band is not None:
-        total += f" (band {forecast.band[0]:.1f} .. {forecast.band[1]:.1f})"
-    table = Table(title=f"predicted before a single step: {total}", title_justify="left", box=None, pad_edge=True)
-    for name, justify in (("layer", "left"), ("q", "right"), ("decades", "right"), ("band", "right"), ("", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    rows = forecast.layers
-    shown = rows if len(rows) <= 3 * ROWS else rows[: 2 * ROWS] + rows[-ROWS:]
-    for n, row in enumerate(shown):
-        if len(rows) > len(shown) and n == 2 * ROWS:
-            table.add_row(f"... {len(rows) - len(shown):,} more", "", "", "", "")
-        table.add_row(
-            Text(row.path or "(root)"),
-            _number(row.q) if row.q is not None else words.UNKNOWN,
-            words.decades(row.decades) if row.decades is not None else words.UNKNOWN,
-            f"{row.band[0]:.1f} .. {row.band[1]:.1f}" if row.band is not None else "",
-            Text(row.why if row.decades is None else "", style="dim"),
-        )
-    return table
-
-
 def phase_chart(found: dict[str, Any], *, point: tuple[float, float] | None = None) -> alt.LayerChart:
     """The phase diagram: decades a layer over sigma_w and sigma_b, the edge of chaos, your network as a point."""
     rows = []
     columns, lines = found["sigma_w"], found["sigma_b"]
+    # cells overlap a little: side by side, their edges would show as stripes
     wide, high = columns[1] - columns[0], lines[1] - lines[0]
     for b, chis in zip(lines, found["chi"], strict=True):
         for w, chi in zip(columns, chis, strict=True):
             gain = math.log10(chi) / 2 if 0 < chi < math.inf else (-9.0 if chi <= 0 else 9.0)
-            rows.append({"w": w - wide, "w2": w, "b": b, "b2": b + high, "gain": max(-0.3, min(0.3, gain))})
+            rows.append(
+                {"w": w - wide, "w2": w + wide / 3, "b": b, "b2": b + high * 4 / 3, "gain": max(-0.3, min(0.3, gain))}
+            )
     edge = []
     for b, chis in zip(lines, found["chi"], strict=True):
         for n in range(len(columns) - 1):
@@ -117,7 +95,7 @@ def phase_chart(found: dict[str, Any], *, point: tuple[float, float] | None = No
     y = alt.Y("b:Q", title="sigma_b", scale=alt.Scale(domain=[lines[0], lines[-1]], nice=False))
     field = (
         alt.Chart(alt.Data(values=rows))
-        .mark_rect()
+        .mark_rect(clip=True)
         .encode(
             x=x,
             x2="w2:Q",

@@ -1,24 +1,16 @@
 """Views: an exam read as plain series and small tables with units.  Nothing is drawn here."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from fadeout.records import Edge, Exam, Kind, Ledger, Stage
 from fadeout.records.decades import log10
 from fadeout.render import words
+from fadeout.render.tones import NOTHING, Tone, Trouble, of_gap, of_kind, trouble
 
-State = Literal["measured", "unseen", "none", "undefined"]
-Band = Literal["near", "1.3", "2", "4", "up"]
-BANDS: tuple[Band, ...] = ("near", "1.3", "2", "4", "up")  # decades; for the eye, no verdict rests on them
-BAND_WORDS: dict[Band, str] = {
-    "near": "within 1.3 decades of the last layer",
-    "1.3": "1.3 to 2 below",
-    "2": "2 to 4 below",
-    "4": "more than 4 below",
-    "up": "more than 1.3 above",
-}
+State = Literal["measured", "unseen", "none", "undefined", "outside"]
 NEAR_FLOOR = 6.0  # decades: one layer can take so much that a norm above the floor is followed by 0
 
 
@@ -27,10 +19,10 @@ class Point:
     """One layer with weights in the depth profile.
 
     Attributes:
-        index: 1 at the data side.
+        index: Place among all layers with weights, 1 at the data side: the layer's number in every report.
         level: log10 of the norm of the gradient that arrives at the layer's output.
         state: "unseen": below the floor of the pass; "none": exactly no gradient;
-            "undefined": nan or infinite.
+            "undefined": nan or infinite; "outside": no way back leads here.
         gap: level minus that of the last layer, decades.
         sees, moves: As in the effective depth; None where unknown.
         trunk: On the way through most weight layers.
@@ -43,7 +35,7 @@ class Point:
     level: float
     state: State
     gap: float
-    band: Band
+    tone: Tone
     sees: bool | None
     moves: bool | None
     trunk: bool
@@ -58,11 +50,13 @@ class Depth:
     Attributes:
         reference: log10 norm at the last layer, that gaps are taken from.
         floor: log10 of the smallest norm the pass could see.
+        trouble: What the tones of the points mean.
     """
 
     points: tuple[Point, ...]
     reference: float
     floor: float
+    trouble: Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +67,7 @@ class KindRow:
         operations: (how many, which), the most frequent first.
         decades: Sum of their log gains.
         part: Part of all that is lost (or, where it is positive, won) after the loss, 0 to 1;
-            nan for the loss itself.
+            nan for the loss itself, and for what goes against the exam's trouble.
     """
 
     kind: Kind
@@ -81,6 +75,7 @@ class KindRow:
     operations: tuple[tuple[int, str], ...]
     decades: float
     part: float
+    tone: Tone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,25 +92,25 @@ class OperationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRow:
-    """A stage with the branches that meet at its data side; number 1 is at the loss."""
+    """A stage with the branches that meet at its data side; number 1 is at the data."""
 
     number: int
     stage: Stage
 
 
 def depth(exam: Exam) -> Depth:
-    """The depth profile of every layer that a gradient could reach."""
+    """The depth profile of every layer with weights, those that no way back leads to included."""
     ledger, effective = exam.ledger, exam.effective_depth
     trunk = {w.path: False for w in ledger.weights}
     trunk.update((w.path, True) for w in ledger.weights if w.trunk)
     expected = {f.path: f for f in exam.forecast.layers} if exam.forecast else {}
     seen, moved = set(effective.seen), set(effective.moved)
     knows = effective.layers is not None
-    layers = [layer for layer in exam.layers if layer.reached]
-    levels = [log10(layer.gradient_norm) for layer in layers]
+    found = trouble(exam)
+    levels = [log10(layer.gradient_norm) if layer.reached else math.nan for layer in exam.layers]
     reference = _reference(ledger, levels)
     points = []
-    for i, (layer, level) in enumerate(zip(layers, levels, strict=True)):
+    for i, (layer, level) in enumerate(zip(exam.layers, levels, strict=True)):
         theory = expected.get(layer.path)
         band = theory.band if theory else None
         gap = level - reference if math.isfinite(reference) else math.nan
@@ -125,9 +120,9 @@ def depth(exam: Exam) -> Depth:
                 path=words.plain(layer.path),
                 kind=layer.kind,
                 level=level,
-                state=_state(level, ledger.floor),
+                state=_state(level, ledger.floor) if layer.reached else "outside",
                 gap=gap,
-                band=band_of(gap),
+                tone=of_gap(found, gap),
                 sees=layer.path in seen if knows or seen else None,
                 moves=layer.path in moved if knows or moved else None,
                 trunk=trunk.get(layer.path, True),
@@ -135,16 +130,30 @@ def depth(exam: Exam) -> Depth:
                 forecast_band=(reference + band[0], reference + band[1]) if band else None,
             )
         )
-    return Depth(points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor)
+    return Depth(points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor, trouble=found)
 
 
-def band_of(gap: float) -> Band:
-    """The band for the eye that a distance from the last layer falls in."""
-    if gap > 1.3:
-        return "up"
-    if math.isnan(gap) or gap >= -1.3:
-        return "near"
-    return "1.3" if gap >= -2 else "2" if gap >= -4 else "4"
+def weights(ledger: Ledger) -> Depth:
+    """The depth profile of a ledger alone: every use of a weight, without forecast, rules or optimizer."""
+    reference = _reference(ledger, [w.norm for w in ledger.weights])
+    points = [
+        Point(
+            index=i + 1,
+            path=words.plain(w.path),
+            kind=words.plain(w.op),
+            level=w.norm,
+            state=_state(w.norm, ledger.floor),
+            gap=w.norm - reference if math.isfinite(reference) else math.nan,
+            tone="plain",
+            sees=None,
+            moves=None,
+            trunk=w.trunk,
+            forecast=None,
+            forecast_band=None,
+        )
+        for i, w in enumerate(ledger.weights)
+    ]
+    return Depth(points=tuple(_unseen(points, ledger.floor)), reference=reference, floor=ledger.floor, trouble=NOTHING)
 
 
 def _reference(ledger: Ledger, levels: list[float]) -> float:
@@ -179,21 +188,32 @@ def kinds(exam: Exam) -> tuple[KindRow, ...]:
     """Decades by kind on the trunk (over the whole graph where there is no trunk), largest first."""
     ledger = exam.ledger
     on_trunk = bool(ledger.trunk.entries)
-    totals = dict(ledger.trunk.by_kind if on_trunk else ledger.by_kind)
-    entries = ledger.trunk.entries if on_trunk else ledger.operations
-    counted = [v for kind, v in totals.items() if kind != "loss" and not math.isnan(v)]
+    totals = ledger.trunk.by_kind if on_trunk else ledger.by_kind
+    return _kinds(totals, ledger.trunk.entries if on_trunk else ledger.operations, trouble(exam))
+
+
+def every_kind(ledger: Ledger) -> tuple[KindRow, ...]:
+    """Decades by kind over the whole graph: with the loss they add up to the ledger's total."""
+    return tuple(replace(r, part=math.nan) for r in _kinds(ledger.by_kind, ledger.operations, NOTHING))
+
+
+def _kinds(totals: Iterable[tuple[Kind, float]], entries: Sequence[Edge], found: Trouble) -> tuple[KindRow, ...]:
+    every = list(totals)
+    counted = [v for kind, v in every if kind != "loss" and not math.isnan(v)]
     lost = sum(v for v in counted if v < 0)
     won = sum(v for v in counted if v > 0)
     rows = []
-    for kind, total in totals.items():
+    for kind, total in every:
         whole = won if total > 0 else lost
+        asked = total > 0 if found.sign > 0 else total < 0
         rows.append(
             KindRow(
                 kind=kind,
                 label=words.KIND_WORDS[kind],
                 operations=_operations(e for e in entries if e.kind == kind),
                 decades=total,
-                part=total / whole if kind != "loss" and whole and math.isfinite(whole) else math.nan,
+                part=total / whole if kind != "loss" and asked and whole and math.isfinite(whole) else math.nan,
+                tone=of_kind(found, kind, total),
             )
         )
     return tuple(sorted(rows, key=lambda row: -_size(row.decades)))
@@ -248,8 +268,8 @@ def _sum(values: Iterable[float]) -> float:
 
 
 def stages(exam: Exam, *, most: int | None = None) -> tuple[StageRow, ...]:
-    """The stages from the loss; with `most`, those that change the gradient most, still in order."""
-    rows = [StageRow(number=i + 1, stage=stage) for i, stage in enumerate(exam.ledger.stages)]
+    """The stages from the data; with `most`, those that change the gradient most, still in order."""
+    rows = [StageRow(number=i + 1, stage=stage) for i, stage in enumerate(reversed(exam.ledger.stages))]
     if most is not None and len(rows) > most:
         rows = sorted(rows, key=lambda row: -_size(row.stage.log_gain))[:most]
     return tuple(sorted(rows, key=lambda row: row.number))
@@ -266,3 +286,13 @@ def branches(stage: Stage) -> tuple[tuple[str, float], ...]:
         )
         for path, branch in zip(paths, stage.branches, strict=True)
     )
+
+
+def span(stage: Stage) -> str:
+    """The two sides of a stage, data side first."""
+    return f"{words.plain(stage.to)} .. {words.plain(stage.start)}"
+
+
+def branched(exam: Exam) -> bool:
+    """Whether branches meet anywhere: the stages of a plain chain are its layers."""
+    return any(stage.branches for stage in exam.ledger.stages)

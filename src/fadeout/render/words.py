@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fadeout.records import Kind, Verdict
 
 NO_GRADIENT = "no gradient"
+NOT_REACHED = "not reached"
 UNKNOWN = "n/a"
 
 KIND_WORDS: dict[Kind, str] = {
@@ -118,6 +119,14 @@ def layers(indices: Sequence[int], *, most: int = 4) -> str:
         return count(len(set(indices)), "layer")
     head = "layer" if len(set(indices)) == 1 else "layers"
     return f"{head} {series(runs)}"
+
+
+def numbered(indices: Sequence[int], kind: str, *, most: int = 4) -> str:
+    """'[6] Linear', '[1-4, 12-21] Linear': layers by their numbers, 1 at the data side."""
+    runs = ranges(indices)
+    if len(runs) > most:
+        return f"{len(set(indices)):,} {kind}"
+    return f"[{', '.join(runs)}] {kind}"
 
 
 def series(words: Sequence[str]) -> str:

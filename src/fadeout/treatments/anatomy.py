@@ -58,6 +58,9 @@ class Anatomy:
         shapes: By path of a layer: shapes of its first input and of its output in this forward.
         attentions: Paths of modules that run an attention.
         normed: Weight layers whose output a norm reads before any activation.
+        before: By weight layer the one whose activation it reads; "" where it reads data or a sum.
+        additions: Paths of the modules that add two computed tensors: residual blocks.
+        loss_ops: Operations between the output and the scalar.
     """
 
     weights: tuple[str, ...]
@@ -66,6 +69,9 @@ class Anatomy:
     shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     attentions: tuple[str, ...]
     normed: frozenset[str]
+    before: dict[str, str]
+    additions: tuple[str, ...]
+    loss_ops: tuple[str, ...]
 
     def reader(self, weight: str) -> Activation | None:
         """The activation that reads a layer."""
@@ -131,17 +137,12 @@ def anatomy(question: Question) -> Anatomy:
         if i in graph.leaves or graph.loss_side[i] or not kinds.is_elementwise_slope(graph.names[i]):
             continue
         owner = by_readable.get(graph.path[i])
-        leaf = (
-            owner is not None
-            and not any(True for _ in owner.children())
-            and type(owner).forward is not nn.Module.forward
-        )
-        alone = leaf and type(owner).__module__.startswith("torch.nn") and not _has_matrix(owner)
+        alone = owner is not None and not any(True for _ in owner.children()) and not _has_matrix(owner)
         activations.append(
             Activation(
                 name=_NAMES.get(name := kinds.readable(graph.names[i]), name),
                 path=graph.path[i],
-                module=bool(alone),
+                module=alone and type(owner).__module__.startswith("torch.nn"),
                 site=graph.line[i],
                 line=line_of(*graph.line[i]) if graph.line[i][0] is not None else "",
                 role=_role(graph, readers, later, i),
@@ -163,6 +164,17 @@ def anatomy(question: Question) -> Anatomy:
             )
         ),
         normed=frozenset(normed),
+        before={graph.path[i]: _fed_by(graph, source, i) for i in order},
+        additions=tuple(
+            dict.fromkeys(
+                graph.runner[i]
+                for i in sorted(range(len(graph.names)), reverse=True)
+                if kinds.is_add(graph.names[i]) and len(graph.edges[i]) == 2 and not graph.loss_side[i]
+            )
+        ),
+        loss_ops=tuple(
+            dict.fromkeys(kinds.base_name(n) for n, s in zip(graph.names, graph.loss_side, strict=True) if s)
+        ),
     )
 
 
@@ -173,6 +185,17 @@ def _sources(graph: Graph) -> list[int]:
         below = graph.edges[i][0][1] if graph.edges[i] else -1
         source[i] = (below if graph.matrix[below] else source[below]) if below >= 0 else -1
     return source
+
+
+def _fed_by(graph: Graph, source: list[int], i: int) -> str:
+    """The weight layer behind the activation that a weight layer reads."""
+    while graph.edges[i]:
+        i = graph.edges[i][0][1]
+        if graph.matrix[i] or kinds.is_add(graph.names[i]):
+            return ""
+        if kinds.is_elementwise_slope(graph.names[i]):
+            return graph.path[source[i]] if source[i] >= 0 else ""
+    return ""
 
 
 def _norm_between(graph: Graph, i: int) -> bool:
