@@ -16,6 +16,7 @@ LAYERS = (
     "live",
     "trials",
     "engines",
+    "planning",
     "exams pages outlook target data",
     "render store",
     "forecast counterfactual",

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from fadeout.call.question import Question
 from fadeout.probe.account.passes import Observer
-from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.lines import line_of
@@ -61,6 +60,7 @@ class Anatomy:
         before: By weight layer the one whose activation it reads; "" where it reads data or a sum.
         additions: Paths of the modules that add two computed tensors: residual blocks.
         loss_ops: Operations between the output and the scalar.
+        sequence: Steps that each recurrent layer read.
     """
 
     weights: tuple[str, ...]
@@ -72,6 +72,7 @@ class Anatomy:
     before: dict[str, str]
     additions: tuple[str, ...]
     loss_ops: tuple[str, ...]
+    sequence: dict[str, int]
 
     def reader(self, weight: str) -> Activation | None:
         """The activation that reads a layer."""
@@ -88,7 +89,7 @@ class _Shapes(Observer):
 
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self.graph_seen: Graph | None = None
+        self.sequence: dict[str, int] = {}
 
     def forward(self, names: Names) -> None:
         self.shapes = {}
@@ -100,13 +101,11 @@ class _Shapes(Observer):
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """One module returned."""
         first = next((a for a in args if isinstance(a, Tensor)), None)
+        if isinstance(module, nn.RNNBase) and first is not None and first.dim() > 1:
+            self.sequence[path] = first.shape[1 if module.batch_first and first.dim() == 3 else 0]
         result = out if isinstance(out, Tensor) else None
         if first is not None and result is not None and path not in self.shapes:
             self.shapes[path] = tuple(first.shape), tuple(result.shape)
-
-    def graph(self, graph: Graph) -> dict[int, Watcher]:
-        self.graph_seen = graph
-        return {}
 
 
 def anatomy(question: Question) -> Anatomy:
@@ -172,6 +171,7 @@ def anatomy(question: Question) -> Anatomy:
                 if kinds.is_add(graph.names[i]) and len(graph.edges[i]) == 2 and not graph.loss_side[i]
             )
         ),
+        sequence=seen.sequence,
         loss_ops=tuple(
             dict.fromkeys(kinds.base_name(n) for n, s in zip(graph.names, graph.loss_side, strict=True) if s)
         ),

@@ -26,7 +26,7 @@ class Snapshot:
                 for tensor in group["params"]:
                     tensors[id(tensor)] = tensor
         self._tensors = [(t, _value(t), t.requires_grad, t.grad, _value(t.grad)) for t in tensors.values()]
-        self._optimizers = [(o, dict(o.__dict__), _groups(o), _states(o)) for o in optimizers]
+        self._optimizers = [(o, dict(o.__dict__), _tables(o.__dict__), _groups(o), _states(o)) for o in optimizers]
         self._random = torch.get_rng_state(), random.getstate()
 
     @torch.no_grad()
@@ -46,17 +46,24 @@ class Snapshot:
             tensor.grad = grad
             if grad is not None and gradient is not None and not _same(grad, gradient):
                 grad.copy_(gradient)
-        for optimizer, own, groups, states in self._optimizers:
+        for optimizer, own, tables, groups, states in self._optimizers:
             optimizer.__dict__.clear()
             optimizer.__dict__.update(own)
+            for table, items in tables:
+                _refill(table, items)
             for group, items, parameters in groups:
                 group.clear()
                 group.update(items)
                 group["params"][:] = parameters
             optimizer.param_groups[:] = [group for group, _, _ in groups]
             optimizer.state.clear()
-            for parameter, state in states:
-                optimizer.state[parameter] = {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+            for parameter, state, items, values in states:
+                state.clear()
+                state.update(items)
+                for tensor, value in values:
+                    if not _same(tensor, value):
+                        tensor.copy_(value)
+                optimizer.state[parameter] = state
         torch.set_rng_state(self._random[0])
         random.setstate(self._random[1])
 
@@ -93,9 +100,10 @@ def _groups(optimizer: Optimizer) -> list[tuple[dict[str, Any], dict[str, Any], 
     return [(group, dict(group), list(group["params"])) for group in optimizer.param_groups]
 
 
-def _states(optimizer: Optimizer) -> list[tuple[Tensor, dict[str, Any]]]:
+def _states(optimizer: Optimizer) -> list[tuple[Tensor, Any, dict[str, Any], list[tuple[Tensor, Tensor]]]]:
+    """Per parameter: its state, what is in it, and the values of the tensors among that."""
     return [
-        (p, {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()})
+        (p, state, dict(state), [(v, v.detach().clone()) for v in state.values() if isinstance(v, Tensor)])
         for p, state in optimizer.state.items()
         if isinstance(state, dict)
     ]

@@ -120,6 +120,12 @@ class Surgery:
                 found[id(module)] = (path, module)
         return list(found.values())
 
+    def longest(self) -> int:
+        """Steps of the longest sequence that a recurrent layer read; 0 where none did."""
+        recurrent = {path for path, m in self.model.named_modules() if isinstance(m, nn.RNNBase)}
+        found = [self.anatomy.sequence.get(path, 0) for path in recurrent]
+        return max(found, default=0)
+
     # ---- changes
 
     def write(self, edit: Edit) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from fadeout.errors import FadeoutError
 from fadeout.records import Exam
 
 if TYPE_CHECKING:
@@ -125,4 +126,6 @@ class Treatment:
 
         with Surgery(patient) as surgery:
             self.operate(surgery)
+            if not (surgery.edits or surgery.recipe):
+                raise FadeoutError(f"{self.id}: there is nothing in this model that it would change")
         return surgery.receipt(self.id)

@@ -1,5 +1,6 @@
 """Wiring: activations that the user calls as functions, answered by another one while the model runs."""
 
+import copy
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fadeout.treatments.anatomy import Site
+from fadeout.treatments.skip import Skip
 
 _TORCH = torch.__file__.rsplit("/", 1)[0] + "/"
 _OURS = sys.modules["fadeout"].__path__[0] + "/"
@@ -32,11 +34,13 @@ class Wiring:
 
     def __init__(self) -> None:
         self.answers: dict[Site, str] = {}
+        self.skips: dict[Site, Skip] = {}
         self._open: list[_Answering] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Wiring":
         twin = memo[id(self)] = Wiring()
         twin.answers = dict(self.answers)
+        twin.skips = {site: copy.deepcopy(skip, memo) for site, skip in self.skips.items()}
         return twin
 
     def attach(self, model: nn.Module) -> None:
@@ -53,7 +57,7 @@ class Wiring:
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """The model's forward begins."""
-        mode = _Answering(self.answers)
+        mode = _Answering(self.answers, self.skips)
         mode.__enter__()  # type: ignore[no-untyped-call]
         self._open.append(mode)
 
@@ -64,17 +68,20 @@ class Wiring:
 
 
 class _Answering(TorchFunctionMode):
-    def __init__(self, answers: dict[Site, str]) -> None:
+    def __init__(self, answers: dict[Site, str], skips: dict[Site, Skip]) -> None:
         super().__init__()
         self.answers = answers
-        self._codes = {code for code, _ in answers}
+        self.skips = skips
+        self._codes = {code for code, _ in (*answers, *skips)}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if self.answers and name in _KNOWN and args and isinstance(args[0], Tensor):
-            answer = self.answers.get(_place(self._codes))
-            if answer is not None:
-                return FUNCTIONS[answer](args[0])
+        if self._codes and name in _KNOWN and args and isinstance(args[0], Tensor):
+            place = _place(self._codes)
+            answer, skip = self.answers.get(place), self.skips.get(place)
+            if answer is not None or skip is not None:
+                out = FUNCTIONS[answer](args[0]) if answer is not None else func(*args, **(kwargs or {}))
+                return out if skip is None else skip.add(out)
         return func(*args, **(kwargs or {}))
 
 

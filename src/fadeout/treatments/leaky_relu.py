@@ -1,0 +1,42 @@
+"""LeakyReLU with He initialisation."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from fadeout.errors import FadeoutError
+from fadeout.records import Exam
+from fadeout.treatments.critical_init import CriticalInit
+from fadeout.treatments.reasons import other_than
+from fadeout.treatments.surgery import Surgery
+from fadeout.treatments.treatment import Treatment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakyRelu(Treatment):
+    """Hidden activations become LeakyReLU, with the weights that belong to it.
+
+    Source: Maas et al. 2013.
+    """
+
+    id = "leaky_relu"
+    title = "LeakyReLU with He initialisation"
+    parts = (
+        "activation",
+        "init",
+    )
+    source = "Maas et al. 2013"
+
+    def applies_to(self, exam: Exam) -> str | None:
+        return other_than(exam, "leaky_relu")
+
+    def explain(self) -> str:
+        return "hidden activations become LeakyReLU, with the weights that belong to it"
+
+    def operate(self, on: Surgery) -> None:
+        swapped = [a for a in on.anatomy.hidden if a.name != "leaky_relu"]
+        if not swapped:
+            raise FadeoutError("leaky_relu: the model has no hidden activation that could be replaced")
+        for activation in swapped:
+            on.swap(activation, nn.LeakyReLU, "leaky_relu")
+        CriticalInit().operate(on)

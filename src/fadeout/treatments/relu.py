@@ -1,0 +1,42 @@
+"""ReLU with He initialisation."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from fadeout.errors import FadeoutError
+from fadeout.records import Exam
+from fadeout.treatments.critical_init import CriticalInit
+from fadeout.treatments.reasons import other_than
+from fadeout.treatments.surgery import Surgery
+from fadeout.treatments.treatment import Treatment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relu(Treatment):
+    """Hidden activations become ReLU, with the weights that belong to it.
+
+    Source: Nair and Hinton 2010; He et al. 2015, arXiv:1502.01852.
+    """
+
+    id = "relu"
+    title = "ReLU with He initialisation"
+    parts = (
+        "activation",
+        "init",
+    )
+    source = "Nair and Hinton 2010; He et al. 2015, arXiv:1502.01852"
+
+    def applies_to(self, exam: Exam) -> str | None:
+        return other_than(exam, "relu")
+
+    def explain(self) -> str:
+        return "hidden activations become ReLU, with the weights that belong to it"
+
+    def operate(self, on: Surgery) -> None:
+        swapped = [a for a in on.anatomy.hidden if a.name != "relu"]
+        if not swapped:
+            raise FadeoutError("relu: the model has no hidden activation that could be replaced")
+        for activation in swapped:
+            on.swap(activation, nn.ReLU, "relu")
+        CriticalInit().operate(on)
