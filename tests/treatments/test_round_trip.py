@@ -12,13 +12,15 @@ from treated_models import MODELS, setup
 from fadeout.errors import FadeoutError
 from fadeout.treatments import TREATMENTS, Patient, Treatment
 from fingerprints import difference, fingerprint
+from test_architectures import FAMILIES, call
 
 IDS = [t.id for t in TREATMENTS]
 
 
 def step(model, optimizer, batch, loss):
     optimizer.zero_grad()
-    out = model(**batch) if isinstance(batch, dict) else model(batch[0])
+    x = batch if isinstance(batch, dict) else batch[0]
+    out = model(**x) if isinstance(x, dict) else model(*x) if isinstance(x, tuple) else model(x)
     value = out.loss if loss is None else loss(out, batch[1])
     value.backward()
     optimizer.step()
@@ -151,3 +153,27 @@ def test_advice_of_findings_names_treatments_that_exist():
                 named |= {a.value for a in node.args[1:] if isinstance(a, ast.Constant)}
     assert len(named) > 15
     assert named <= set(IDS)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(set(FAMILIES) - {"resnet50"}))
+def test_real_architectures_come_back_too(name):
+    """Of transformers and of our own zoo; resnet50 is left out for its size alone."""
+    model, batch, options = call(name)
+    loss = options.get("loss")
+    given = batch
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    step(model, optimizer, given, loss)
+    applied = 0
+    for treatment in TREATMENTS[::3]:
+        before = fingerprint(model, optimizer)
+        try:
+            receipt = treatment.apply(Patient(model=model, optimizer=optimizer, batch=given, loss=loss))
+        except FadeoutError:
+            assert difference(before, fingerprint(model, optimizer)) == "", f"{treatment.id} failed and left a trace"
+            continue
+        applied += 1
+        step(model, optimizer if receipt.optimizer is None else receipt.optimizer, given, loss)
+        receipt.undo()
+        assert difference(before, fingerprint(model, optimizer)) == "", f"{treatment.id} was not undone"
+    assert applied >= 3

@@ -121,6 +121,10 @@ BUNDLES: tuple[Bundle, ...] = (  # in the order in which the study would try the
         "ReLU with He initialisation + ways around + Adam 1e-3 + clipping",
         Relu(), Residual(), Adam(rate=1e-3), Clip(), StandardInput(), covers=5,
     ),
+    bundle(
+        "init_residual_adam", "matched initialisation + ways around + Adam 1e-3 + clipping",
+        CriticalInit(), Residual(), Adam(rate=1e-3), Clip(), StandardInput(), covers=4,
+    ),
     bundle("lsuv_clip", "layer-sequential unit variance + clipping", Lsuv(), Clip(), covers=4),
     bundle("tanh_adam", "tanh with Glorot initialisation + Adam 1e-3", Tanh(), Adam(rate=1e-3), covers=4),
     bundle(

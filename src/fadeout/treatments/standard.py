@@ -9,6 +9,7 @@ from fadeout.call.batch import parse, tensors
 from fadeout.treatments.surgery import Surgery
 from fadeout.treatments.treatment import Edit
 
+ALIKE = 10.0  # largest spread of a column over the median one, up to which all are scaled as one
 NEAR = (0.3, 0.5, 2.0)  # |mean| up to here, spread between these: standardised already
 
 
@@ -43,19 +44,21 @@ def standardise(on: Surgery) -> bool:
     if x is None or x.layout != torch.strided or not bool(torch.isfinite(x).all()):
         return False
     x = x.detach().float()
-    if x.dim() == 2:  # a table: by column; what is constant, and what looks like a flag or a count, stays
-        mean, spread = x.mean(0), x.std(0, unbiased=False)
-        whole = (x == x.round()).all(0) & (x.abs().amax(0) <= 1)
-        keep = (spread == 0) | whole
+    spread = x.std(0, unbiased=False)
+    varied = spread[spread > 0]
+    if x.dim() == 2 and len(varied) and float(varied.amax()) > ALIKE * float(varied.median()):
+        # a table of unlike columns: each by itself; what is constant, and what looks like a flag, stays
+        mean = x.mean(0)
+        keep = (spread == 0) | ((x == x.round()).all(0) & (x.abs().amax(0) <= 1))
         mean, spread = torch.where(keep, 0.0, mean), torch.where(keep, 1.0, spread)
-        far = float((mean.abs() / 1.0).amax()), float(spread.amin()), float(spread.amax())
-        spread = spread.clamp_min(0.05 * float(spread.amax()))
+        by_column = True
     else:
         mean, spread = x.mean(), x.std(unbiased=False)
-        far = float(mean.abs()), float(spread), float(spread)
+        by_column = False
+    far = float(mean.abs().amax()), float(spread.amin()), float(spread.amax())
     if (far[0] <= NEAR[0] and far[1] >= NEAR[1] and far[2] <= NEAR[2]) or far[2] == 0:
         return False
     on.model.register_forward_pre_hook(Standardising(mean, spread), with_kwargs=True)
-    words = f"(x - {float(mean.mean()):.4g}) / {float(spread.mean()):.4g}" + (", by column" if x.dim() == 2 else "")
+    words = f"(x - {float(mean.mean()):.4g}) / {float(spread.mean()):.4g}" + (", by column" if by_column else "")
     on.write(Edit(what="input", path="", old="x", new=words))
     return True
