@@ -114,8 +114,9 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_public_names_are_pinned():
     assert set(fadeout.__all__) == {
-        "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "RULES", "Reading", "__version__",
-        "compare", "diagnose", "examine", "load", "measure", "predict", "read", "report", "save",
+        "Case", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Plan", "RULES", "Reading",
+        "Receipt", "TREATMENTS", "Trial", "__version__", "compare", "diagnose", "examine", "load", "measure", "plan",
+        "predict", "read", "report", "save", "treat",
     }  # fmt: skip
     assert len(fadeout.__all__) <= 30
     for name in fadeout.__all__:

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Any
 from fadeout.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from fadeout.call.case import Case
     from fadeout.errors import FadeoutError, ModelError
     from fadeout.exams import examine, read
     from fadeout.forecast.prediction import predict
     from fadeout.pages import compare, report
+    from fadeout.planning import plan, treat
     from fadeout.probe.measurement import measure
-    from fadeout.records import Exam, Finding, Ledger, Reading
+    from fadeout.records import Exam, Finding, Ledger, Plan, Reading, Trial
     from fadeout.rules import RULES, Limits, diagnose
     from fadeout.store import load, save
+    from fadeout.treatments import TREATMENTS, Receipt
 
 _NAMES = {
+    "Case": "fadeout.call.case",
+    "Plan": "fadeout.records",
+    "Receipt": "fadeout.treatments",
+    "TREATMENTS": "fadeout.treatments",
+    "Trial": "fadeout.records",
+    "plan": "fadeout.planning",
+    "treat": "fadeout.planning",
     "Exam": "fadeout.records",
     "FadeoutError": "fadeout.errors",
     "Finding": "fadeout.records",
@@ -39,8 +49,9 @@ _NAMES = {
 }
 
 __all__ = [
-    "RULES", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Reading", "__version__", "compare",
-    "diagnose", "examine", "load", "measure", "predict", "read", "report", "save",
+    "RULES", "TREATMENTS", "Case", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Plan",
+    "Reading", "Receipt", "Trial", "__version__", "compare", "diagnose", "examine", "load", "measure", "plan",
+    "predict", "read", "report", "save", "treat",
 ]  # fmt: skip
 
 

@@ -12,11 +12,17 @@ from fadeout.call.isolate import Isolation
 from fadeout.call.question import Question
 from fadeout.errors import FadeoutError
 from fadeout.exams import examine
+from fadeout.forecast import predict_from
+from fadeout.probe.instruments import INSTRUMENTS
+from fadeout.probe.instruments.attention import Attention
+from fadeout.probe.instruments.mixing import Mixing
+from fadeout.probe.instruments.reach import Reach
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import take_reading
 from fadeout.records import Exam, Finding, Measured, Plan, Planned, Reading
 from fadeout.rules import diagnose, verdict
 from fadeout.treatments import TREATMENTS, Bundle, Patient, Receipt, Treatment
+from fadeout.treatments.anatomy import Anatomy, anatomy
 
 TOO_FAR = 2.0  # decades of the treated copy, up or down, from which it won't help
 SHALLOW = 0.5  # of the layers that see and move, below which it won't help
@@ -28,12 +34,13 @@ LEADS = {  # by verdict: what the study would try first there
     "saturated": ("init_layernorm_adam", "init_batchnorm_adam"),
 }
 ADVICE = frozenset({"bf16", "loss_scaling"})  # which change nothing on a live network
+ASKED = tuple(kind for kind in INSTRUMENTS if kind not in (Reach, Mixing, Attention))  # of a treated copy
 _NOTHING = Measured(decades=math.nan, effective_depth=math.nan)
 
 
 @leaves_no_trace
 def plan(
-    model: nn.Module,
+    model: nn.Module | Exam,
     batch: Any = None,
     *,
     loss: Callable[..., Tensor] | None = None,
@@ -51,7 +58,8 @@ def plan(
     what the finding says; only a race tells which one works (`fadeout.trial`).
 
     Args:
-        model: The network; it is left as it was.
+        model: The network; it is left as it was.  Of an exam alone, which holds no network, the plan is an order
+            by what the exam says, and nothing is measured.
         batch: As `examine` takes it.
         loss: loss(output, y).
         step: model -> scalar, instead of batch and loss.
@@ -66,21 +74,32 @@ def plan(
     Raises:
         As `examine`.
     """
+    if isinstance(model, Exam):
+        exam = model
+        found = [(t, reason) for t in treatments if (reason := t.applies_to(exam)) is not None and t.id not in ADVICE]
+        order = _order(exam)
+        return Plan(
+            entries=tuple(
+                Planned(treatment=t.id, title=t.title, predicted=_NOTHING, measured=_NOTHING, reason=reason)
+                for t, reason in sorted(found, key=lambda pair: order(pair[0]))
+            )
+        )
     if exam is None:
         exam = examine(model, batch, loss=loss, step=step, optimizer=optimizer)
     question = Question(verb="plan", model=model, batch=batch, loss=loss, step=step, optimizer=optimizer)
+    seen = anatomy(replace(question, optimizer=None))
     able: list[tuple[Treatment, Planned]] = []
     wont: list[Planned] = []
     for treatment in treatments:
         reason = treatment.applies_to(exam)
         if reason is None or treatment.id in ADVICE or (optimizer is None and set(treatment.parts) == {"optimizer"}):
             continue
-        made = _treated(treatment, question, seed)
+        made = _treated(treatment, question, seen, seed)
         if made is None:
             continue
-        measured, trouble = made
+        predicted, measured, trouble = made
         entry = Planned(
-            treatment=treatment.id, title=treatment.title, predicted=_NOTHING, measured=measured, reason=reason
+            treatment=treatment.id, title=treatment.title, predicted=predicted, measured=measured, reason=reason
         )
         if trouble:
             wont.append(replace(entry, reason=trouble))
@@ -98,21 +117,28 @@ def copied(question: Question) -> tuple[nn.Module, Any, Any]:
     return model, optimizer, question.step
 
 
-def patient_of(question: Question, seed: int) -> Patient:
+def patient_of(question: Question, seen: Anatomy, seed: int) -> Patient:
     """A copy, ready to be treated."""
     model, optimizer, step = copied(question)
-    return Patient(model=model, optimizer=optimizer, batch=question.batch, loss=question.loss, step=step, seed=seed)
+    return Patient(
+        model=model, optimizer=optimizer, batch=question.batch, loss=question.loss, step=step, seed=seed, anatomy=seen
+    )
 
 
-def _treated(treatment: Treatment, question: Question, seed: int) -> tuple[Measured, str] | None:
-    """(what the treated copy shows, why it won't help or ""); None where it can't be applied."""
-    patient = patient_of(question, seed)
+def _treated(
+    treatment: Treatment, question: Question, seen: Anatomy, seed: int
+) -> tuple[Measured, Measured, str] | None:
+    """(what theory expects of a treated copy, what it shows, why it won't help or ""); None: it can't be applied."""
+    patient = patient_of(question, seen, seed)
     try:
         receipt = treatment.apply(patient)
         optimizer = receipt.optimizer if receipt.optimizer is not None else patient.optimizer
-        reading = take_reading(replace(question, model=patient.model, optimizer=optimizer), "brief").reading
+        taken = take_reading(replace(question, model=patient.model, optimizer=optimizer), "whole", ASKED)
     except (FadeoutError, RuntimeError, ValueError, TypeError, AssertionError):
         return None
+    reading = taken.reading
+    forecast = predict_from(taken.sketch, reading.ledger) if taken.sketch is not None else None
+    expected = forecast.decades if forecast is not None and forecast.decades is not None else math.nan
     found = diagnose(reading)
     word = verdict(reading, found)
     measured = Measured(
@@ -120,7 +146,7 @@ def _treated(treatment: Treatment, question: Question, seed: int) -> tuple[Measu
         effective_depth=_depth(reading),
         verdict=word,
     )
-    return measured, _trouble(reading, word, found)
+    return replace(_NOTHING, decades=expected), measured, _trouble(reading, word, found)
 
 
 def _trouble(reading: Reading, word: str, found: Sequence[Finding]) -> str:

@@ -9,6 +9,7 @@ from fadeout.records.forecast import Forecast
 from fadeout.records.layer import EffectiveDepth, Layer, Origin, Profile
 from fadeout.records.ledger import EffectiveBlocks, Ledger
 from fadeout.records.sequence import Streams, TimeProfile, TokenProfile
+from fadeout.records.trial import Planned
 from fadeout.records.words import Progress, Verdict
 
 
@@ -255,6 +256,8 @@ class Exam:
     tokens: tuple[TokenProfile, ...] = ()
     streams: Streams | None = None
     course: Training | None = None
+    plan: tuple[Planned, ...] | None = None
+    wont_help: tuple[Planned, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract, schema `fadeout.exam/1`: plain dicts, lists, strings and numbers."""

@@ -82,13 +82,15 @@ class Surgery:
     def anatomy(self) -> Anatomy:
         """The network as it was before the operation."""
         if self._anatomy is None:
+            self._anatomy = self.patient.anatomy
             batch, loss = self.patient.batch, self.patient.loss
-            if batch is None:
+            if self._anatomy is None and batch is None and self.patient.step is None:
                 raise FadeoutError("treat: this treatment looks at a forward pass; pass a batch")
-            question = Question(verb="treat", model=self.model, batch=batch, loss=loss, step=self.patient.step)
-            if self.patient.step is not None:
-                question = Question(verb="treat", model=self.model, step=self.patient.step)
-            self._anatomy = anatomy(question)
+            if self._anatomy is None:
+                question = Question(verb="treat", model=self.model, batch=batch, loss=loss)
+                if self.patient.step is not None:
+                    question = Question(verb="treat", model=self.model, step=self.patient.step)
+                self._anatomy = anatomy(question)
             for path in self._anatomy.weights:
                 reader = self._anatomy.reader(path)
                 self.activation[path] = reader.name if reader is not None and reader.role == "hidden" else ""

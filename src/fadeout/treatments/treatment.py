@@ -11,6 +11,7 @@ from fadeout.errors import FadeoutError
 from fadeout.records import Exam
 
 if TYPE_CHECKING:
+    from fadeout.treatments.anatomy import Anatomy
     from fadeout.treatments.surgery import Surgery
 
 Part = Literal["init", "activation", "norm", "skip", "recurrence", "optimizer", "precision", "input", "output"]
@@ -70,6 +71,7 @@ class Patient:
         loss: loss(output, y).
         step: model -> scalar, instead of batch and loss, where the loop computes its own.
         seed: Of a private generator; the global random state is never touched.
+        anatomy: What a forward of this network has shown already, so that no treatment looks again.
     """
 
     model: nn.Module
@@ -78,6 +80,7 @@ class Patient:
     loss: Callable[..., Tensor] | None = None
     step: Callable[[nn.Module], Tensor] | None = None
     seed: int = 0
+    anatomy: "Anatomy | None" = None
 
     def generator(self) -> torch.Generator:
         """A fresh one of the patient's seed."""
