@@ -23,6 +23,7 @@ from fadeout.records import Exam, Finding, Measured, Plan, Planned, Reading
 from fadeout.rules import diagnose, verdict
 from fadeout.treatments import TREATMENTS, Bundle, Patient, Receipt, Treatment
 from fadeout.treatments.anatomy import Anatomy, anatomy
+from fadeout.treatments.draws import FOLLOWS
 
 TOO_FAR = 2.0  # decades of the treated copy, up or down, from which it won't help
 SHALLOW = 0.5  # of the layers that see and move, below which it won't help
@@ -138,7 +139,8 @@ def _treated(
         return None
     reading = taken.reading
     forecast = predict_from(taken.sketch, reading.ledger) if taken.sketch is not None else None
-    expected = forecast.decades if forecast is not None and forecast.decades is not None else math.nan
+    silent = forecast is None or forecast.decades is None or FOLLOWS in receipt.notes
+    expected = math.nan if silent or forecast is None or forecast.decades is None else forecast.decades
     found = diagnose(reading)
     word = verdict(reading, found)
     measured = Measured(

@@ -19,7 +19,7 @@ Y = torch.arange(16) % 3
 TOP = {
     "schema", "verdict", "sentence", "progress", "decades", "decades_per_layer", "effective_depth", "weight_layers",
     "effective_blocks", "ledger", "layers", "forecast", "time", "tokens", "streams", "course",
-    "findings", "environment",
+    "findings", "environment", "plan", "wont_help",
 }  # fmt: skip
 LEDGER = {"log_gain", "stages", "by_kind", "trunk", "ends", "unaccounted", "closing_error"}
 LAYER = {

@@ -15,6 +15,7 @@ GAINS = {
     "selu": 1.0, "celu": 1.0, "tanh": 1.0, "hardtanh": 1.0, "softsign": 1.0, "erf": math.sqrt(math.pi) / 2,
     "sigmoid": 4.0, "hardsigmoid": 6.0, "log_sigmoid": 2.0, "softplus": 2.0,
 }  # fmt: skip
+FOLLOWS = "biases follow their weights, so that mean-field theory, which draws both by themselves, is silent"
 CENTRED = frozenset({"sigmoid", "hardsigmoid"})  # their output's mean is 1/2 and must be taken off by the next bias
 
 
@@ -41,5 +42,7 @@ def draw(surgery: Surgery, path: str, layer: nn.Module, gain: float, *, words: s
     if isinstance(bias := layer.bias, Tensor):
         behind = surgery.activation.get(surgery.anatomy.before.get(path, ""), "")
         centre = -fresh.sum(1) / 2 if behind in CENTRED else torch.zeros(flat[0])
+        if behind in CENTRED:
+            surgery.notes.append(FOLLOWS)
         surgery.set(bias, centre)
     surgery.write(Edit(what="init", path=path, old="", new=words))
