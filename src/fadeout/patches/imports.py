@@ -1,6 +1,5 @@
 """Imports: what names of torch are called in a file, and what has to be imported for those it lacks."""
 
-import ast
 from collections.abc import Mapping
 
 import libcst as cst
@@ -51,17 +50,19 @@ def spelled(code: str, source: Source) -> tuple[str, set[str]]:
     taken = _assigned(source)
     needed: set[str] = set()
 
-    class Spelling(ast.NodeTransformer):
-        def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-            name = ast.unparse(node)
-            if not name.replace(".", "").isidentifier():
-                return self.generic_visit(node)
+    class Spelling(cst.CSTTransformer):
+        def visit_Attribute(self, node: cst.Attribute) -> bool:
+            return not dotted(node)
+
+        def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+            name = dotted(original_node)
+            if not name:
+                return updated_node
             new, needs = _spelled_name(name, bound, taken)
             needed.update(needs)
-            return ast.parse(new, mode="eval").body
+            return cst.parse_expression(new)
 
-    tree = Spelling().visit(ast.parse(code))
-    return ast.unparse(ast.fix_missing_locations(tree)), needed
+    return cst.parse_module(code).visit(Spelling()).code, needed
 
 
 def _spelled_name(name: str, bound: Mapping[str, str], taken: set[str]) -> tuple[str, set[str]]:
@@ -75,8 +76,7 @@ def _spelled_name(name: str, bound: Mapping[str, str], taken: set[str]) -> tuple
         known = [k for k in known if k[0].startswith("torch.nn.functional")] or known
     if known:
         whole, short = max(known, key=lambda k: len(k[0]))
-        if not (whole == "torch" and full.startswith("torch.nn.") and "nn" not in bound and "nn" in taken):
-            return short + full[len(whole) :], set()
+        return short + full[len(whole) :], set()
     for front, short, whole, line in _IMPORTS:
         if full.startswith(front) and short not in taken and short not in bound:
             return short + full[len(whole) :], {line}

@@ -253,3 +253,11 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> Any:
         return self.source_to_code(self.get_data(self.path), self.path)
 
+
+
+def code_of(function: Any) -> tuple[str, int]:
+    """File and first line of a function; ("", 0) where it has none."""
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_filename.startswith("<"):
+        return "", 0
+    return str(Path(code.co_filename).resolve()), code.co_firstlineno

@@ -1,0 +1,116 @@
+"""Placing: which call in the source an edit of the live network belongs to."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import libcst as cst
+from torch import nn
+
+from fadeout.errors import FadeoutError
+from fadeout.patches.draft import Draft
+from fadeout.patches.program import Program
+from fadeout.patches.recipe import sentence
+from fadeout.patches.sites import Site
+from fadeout.patches.source import call_at, parse, read_text
+from fadeout.treatments.treatment import Edit
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """A patch in the making.
+
+    Attributes:
+        program: As the user wrote it.
+        texts: Of files that were rewritten already.
+        drafts: By file.
+        recipe: What has to be done by hand.
+    """
+
+    program: Program
+    texts: dict[str, str] = field(default_factory=dict)
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    recipe: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Edits that one call in the source stands for.
+
+    Attributes:
+        edits: One a module that this call makes.
+        modules: Those modules.
+        paths: Where they are.
+    """
+
+    edits: tuple[Edit, ...]
+    modules: tuple[nn.Module, ...]
+    paths: tuple[str, ...]
+    site: Site
+    draft: Draft
+    call: cst.Call
+
+
+def draft_of(work: Work, file: str) -> Draft:
+    """The draft of a file, begun where there is none.
+
+    Raises:
+        FadeoutError: If it can't be read or parsed.
+    """
+    if file not in work.drafts:
+        text, encoding = read_text(file)
+        work.drafts[file] = Draft(source=parse(file, work.texts.get(file, text), encoding))
+    return work.drafts[file]
+
+
+def refuse(work: Work, edits: Sequence[Edit], why: str, site: Site | None = None) -> None:
+    """Edits that become sentences of the recipe."""
+    kinds = {path: type(m).__name__ for path, m in work.program.model.named_modules(remove_duplicate=False)}
+    place = site.place if site is not None and not site.file.startswith("<") else ""
+    work.recipe += [sentence(e, place, kind=kinds.get(e.path, ""), why=why) for e in edits]
+
+
+def place(work: Work, edits: Sequence[Edit]) -> Iterator[Placed]:
+    """Edits by the call that made their modules; what has no such call goes into the recipe."""
+    modules = dict(work.program.model.named_modules(remove_duplicate=False))
+    first = {id(m): p for p, m in reversed(list(modules.items()))}
+    groups: dict[Site, dict[str, Edit]] = {}
+    for edit in edits:
+        module = modules.get(edit.path)
+        if module is None:
+            refuse(work, [edit], "the network has no module of that name")
+            continue
+        site = work.program.sites.get(edit.path)
+        if site is None or site.file.startswith("<"):
+            refuse(work, [edit], "its construction stands in no file of yours")
+        else:
+            groups.setdefault(site, {})[first[id(module)]] = edit
+    for site, named in groups.items():
+        group = tuple(named.values())
+        made = {first[id(m)] for p, m in modules.items() if work.program.sites.get(p) == site}
+        if not site.direct:
+            refuse(work, group, "it is made inside code that is not yours", site)
+        elif made != set(named):
+            why = f"this line also makes {_listed(sorted(made - set(named)))}, which must stay as it is"
+            refuse(work, group, why, site)
+        else:
+            try:
+                draft = draft_of(work, site.file)
+            except FadeoutError as error:
+                refuse(work, group, str(error).removeprefix("patch: "), site)
+                continue
+            call = call_at(draft.source, site)
+            if call is None:
+                refuse(work, group, "the line holds no call that could be told apart", site)
+                continue
+            yield Placed(
+                edits=group,
+                modules=tuple(modules[p] for p in named),
+                paths=tuple(named),
+                site=site,
+                draft=draft,
+                call=call,
+            )
+
+
+def _listed(paths: list[str]) -> str:
+    return ", ".join(repr(p) if p else "the network itself" for p in paths[:3]) + (" ..." if len(paths) > 3 else "")

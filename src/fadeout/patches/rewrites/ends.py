@@ -1,0 +1,124 @@
+"""The two ends: the input brought to one scale, the output stretched to reach the targets."""
+
+import ast
+from collections.abc import Sequence
+
+import libcst as cst
+from torch import nn
+
+from fadeout.errors import FadeoutError
+from fadeout.patches.draft import define, name_of, statements
+from fadeout.patches.placing import Work, draft_of, place, refuse
+from fadeout.patches.program import code_of
+from fadeout.patches.rewrites.function import calls_named
+from fadeout.patches.rewrites.norm import follow
+from fadeout.treatments.treatment import Edit
+
+_CODE = '''class NAME(nn.Module):
+    """{said}."""
+
+    def forward(self, x):
+        return {formula}
+'''
+
+
+def rewrite_input(edits: Sequence[Edit], work: Work) -> None:
+    """`new` is an expression in x with numbers: a first line of forward, or a first module of a Sequential."""
+    for edit in edits:
+        model = work.program.model
+        code = _in("x", edit)
+        if code is None:
+            refuse(work, [edit], "it is no expression in x")
+        elif type(model) is nn.Sequential:
+            _first(edit, code, work)
+        elif sum(type(m) is type(model) for m in model.modules()) > 1:
+            refuse(work, [edit], f"{type(model).__name__} also stands inside the network")
+        else:
+            _forward(edit, work)
+
+
+def _first(edit: Edit, code: str, work: Work) -> None:
+    for placed in place(work, [edit]):
+        call, draft = placed.call, placed.draft
+        if name_of(call).rpartition(".")[2] != "Sequential" or any("OrderedDict" in name_of(a.value) for a in call.args if isinstance(a.value, cst.Call)):
+            refuse(work, [edit], "the network is not written as a plain Sequential", placed.site)
+            continue
+        name = define(draft, "Standardise", _CODE.format(said="Brings the input to mean 0 and deviation 1", formula=code))
+        draft.first.setdefault(call, []).append(cst.Call(func=cst.Name(name)))
+
+
+def _forward(edit: Edit, work: Work) -> None:
+    file, line = code_of(type(work.program.model).forward)
+    if file not in work.program.files:
+        refuse(work, [edit], "the network's forward is not in your files")
+        return
+    try:
+        draft = draft_of(work, file)
+    except FadeoutError as error:
+        refuse(work, [edit], str(error).removeprefix("patch: "))
+        return
+    found = [
+        n
+        for n, start in draft.source.lines.items()
+        if isinstance(n, cst.FunctionDef) and n.name.value == "forward" and start <= line <= start + len(n.decorators)
+    ]
+    arguments = [p.name.value for p in found[0].params.params[1:2]] if len(found) == 1 else []
+    code = _in(arguments[0], edit) if arguments else None
+    if code is None:
+        refuse(work, [edit], "the first argument of forward could not be told")
+        return
+    draft.top.setdefault(found[0], []).append(statements(draft, f"{arguments[0]} = {code}"))
+
+
+def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
+    """`new` is an expression in y, the output as it was: around the call on its line, or in a module that follows."""
+    for edit in edits:
+        if edit.line:
+            found = calls_named(work, [edit], edit.line)
+            if isinstance(found, str):
+                refuse(work, [edit], found)
+                continue
+            draft, calls = found
+            for call in calls:
+                draft.swaps.setdefault(call, []).append(lambda old, edit=edit: _around(old, edit))  # type: ignore[misc]
+            continue
+        code = _in("x", edit)
+        if code is None:
+            refuse(work, [edit], "it is no expression in y")
+            continue
+        for placed in place(work, [edit]):
+            name = define(placed.draft, "Stretch", _CODE.format(said="Stretches the output so that it reaches the targets", formula=code))
+            follow(placed, cst.Call(func=cst.Name(name)), work)
+
+
+def _around(call: cst.BaseExpression, edit: Edit) -> cst.BaseExpression:
+    code = _in(cst.Module([]).code_for_node(call), edit)
+    return cst.ensure_type(cst.parse_expression(f"({code})"), cst.BaseExpression) if code else call
+
+
+def _in(value: str, edit: Edit) -> str | None:
+    """The formula of an edit with something else for its one variable, or for the call of the old function."""
+    try:
+        tree = ast.parse(edit.new, mode="eval")
+    except SyntaxError:
+        return None
+    old = edit.old.rpartition(".")[2].lower()
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - {"torch", "nn", "F", "math", old}
+    if len(names) != 1:
+        return None
+    variable, put = names.pop(), ast.parse(value, mode="eval").body
+
+    class Putting(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.AST:
+            return put if node.id == variable else node
+
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if old and name == old:
+                return put
+            self.generic_visit(node)
+            if name == "tensor":
+                node.keywords.append(ast.keyword("device", ast.Attribute(put, "device")))
+            return node
+
+    return ast.unparse(ast.fix_missing_locations(Putting().visit(tree)))
