@@ -1,7 +1,8 @@
 """A draft: all changes to one file, collected before any of them is made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import libcst as cst
 
@@ -81,12 +82,15 @@ def written(draft: Draft) -> str:
         body[place:place] = [s for text in texts for s in _spaced(_parsed(tree, text), 2)]
         place += len(texts)
     if place < len(body) and (texts or at_start):
-        body[place] = _spaced([body[place]], 2 if texts or isinstance(body[place], cst.FunctionDef | cst.ClassDef) else 1)[0]
+        wide = texts or isinstance(body[place], cst.FunctionDef | cst.ClassDef)
+        body[place] = _spaced([body[place]], 2 if wide else 1)[0]
     return tree.with_changes(body=body).code
 
 
-def _after_imports(body: list[cst.BaseStatement | cst.SimpleStatementLine]) -> int:
-    places = [i for i, s in enumerate(body) if _is_import(s)]
+def _after_imports(body: Sequence[cst.BaseStatement | cst.SimpleStatementLine]) -> int:
+    """After the last import that stands before all classes and functions."""
+    head = next((i for i, s in enumerate(body) if isinstance(s, cst.ClassDef | cst.FunctionDef)), len(body))
+    places = [i for i, s in enumerate(body[:head]) if _is_import(s)]
     if places:
         return places[-1] + 1
     return 1 if body and _is_docstring(body[0]) else 0
@@ -172,7 +176,9 @@ class _Writer(cst.CSTTransformer):
         return node.with_changes(body=node.body.with_changes(body=body))
 
 
-def _followed(old: list, new: list, draft: Draft, opening: cst.BaseParenthesizableWhitespace) -> list:  # type: ignore[type-arg]
+def _followed(
+    old: Sequence[Any], new: Sequence[Any], draft: Draft, opening: cst.BaseParenthesizableWhitespace
+) -> list[Any]:
     """Elements with what shall follow some of them."""
     items = list(new)
     for i in reversed(range(len(old))):

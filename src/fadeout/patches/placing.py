@@ -23,13 +23,13 @@ class Work:
         program: As the user wrote it.
         texts: Of files that were rewritten already.
         drafts: By file.
-        recipe: What has to be done by hand.
+        refused: What has to be done by hand, as a sentence each.
     """
 
     program: Program
     texts: dict[str, str] = field(default_factory=dict)
     drafts: dict[str, Draft] = field(default_factory=dict)
-    recipe: list[str] = field(default_factory=list)
+    refused: dict[Edit, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def refuse(work: Work, edits: Sequence[Edit], why: str, site: Site | None = None
     """Edits that become sentences of the recipe."""
     kinds = {path: type(m).__name__ for path, m in work.program.model.named_modules(remove_duplicate=False)}
     place = site.place if site is not None and not site.file.startswith("<") else ""
-    work.recipe += [sentence(e, place, kind=kinds.get(e.path, ""), why=why) for e in edits]
+    work.refused.update({e: sentence(e, place, kind=kinds.get(e.path, ""), why=why) for e in edits})
 
 
 def place(work: Work, edits: Sequence[Edit]) -> Iterator[Placed]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -106,7 +105,7 @@ def _watched(load: Callable[[], tuple[Any, str]], seed: int, name: str) -> Progr
     model = parts[0]
     optimizer = next((p for p in parts[1:] if isinstance(p, Optimizer)), None)
     sites = {p: m.__dict__.get(MARK) for p, m in model.named_modules(remove_duplicate=False)}
-    classes = {_file_of(type(m)) for m in model.modules()}
+    classes = {code_of(type(m).forward)[0] for m in model.modules()}
     for module in model.modules():
         module.__dict__.pop(MARK, None)
     seen = {s.file for s in sites.values() if s is not None} | classes | {str(Path(file).resolve())}
@@ -135,11 +134,6 @@ def _renamed(program: Program, originals: Mapping[str, str]) -> Program:
         factory=(originals.get(file, file), name),
         files=tuple(sorted({originals.get(f, f) for f in program.files})),
     )
-
-
-def _file_of(kind: type) -> str:
-    code = getattr(getattr(kind, "forward", None), "__code__", None)
-    return str(Path(code.co_filename).resolve()) if code is not None and not code.co_filename.startswith("<") else ""
 
 
 @contextmanager
@@ -252,7 +246,6 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> Any:
         return self.source_to_code(self.get_data(self.path), self.path)
-
 
 
 def code_of(function: Any) -> tuple[str, int]:

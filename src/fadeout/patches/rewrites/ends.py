@@ -40,10 +40,14 @@ def rewrite_input(edits: Sequence[Edit], work: Work) -> None:
 def _first(edit: Edit, code: str, work: Work) -> None:
     for placed in place(work, [edit]):
         call, draft = placed.call, placed.draft
-        if name_of(call).rpartition(".")[2] != "Sequential" or any("OrderedDict" in name_of(a.value) for a in call.args if isinstance(a.value, cst.Call)):
+        if name_of(call).rpartition(".")[2] != "Sequential" or any(
+            "OrderedDict" in name_of(a.value) for a in call.args if isinstance(a.value, cst.Call)
+        ):
             refuse(work, [edit], "the network is not written as a plain Sequential", placed.site)
             continue
-        name = define(draft, "Standardise", _CODE.format(said="Brings the input to mean 0 and deviation 1", formula=code))
+        name = define(
+            draft, "Standardise", _CODE.format(said="Brings the input to mean 0 and deviation 1", formula=code)
+        )
         draft.first.setdefault(call, []).append(cst.Call(func=cst.Name(name)))
 
 
@@ -87,7 +91,11 @@ def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
             refuse(work, [edit], "it is no expression in y")
             continue
         for placed in place(work, [edit]):
-            name = define(placed.draft, "Stretch", _CODE.format(said="Stretches the output so that it reaches the targets", formula=code))
+            name = define(
+                placed.draft,
+                "Stretch",
+                _CODE.format(said="Stretches the output so that it reaches the targets", formula=code),
+            )
             follow(placed, cst.Call(func=cst.Name(name)), work)
 
 

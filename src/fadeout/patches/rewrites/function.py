@@ -6,7 +6,7 @@ from pathlib import Path
 import libcst as cst
 
 from fadeout.errors import FadeoutError
-from fadeout.patches.draft import Draft, expression, name_of, Swap
+from fadeout.patches.draft import Draft, Swap, expression, name_of
 from fadeout.patches.imports import bindings, full_name
 from fadeout.patches.placing import Work, draft_of, refuse
 from fadeout.patches.source import calls_on
@@ -43,7 +43,9 @@ def calls_named(work: Work, group: Sequence[Edit], line: str) -> tuple[Draft, li
         return str(error).removeprefix("patch: ")
     old = group[0].old.rpartition(".")[2]
     bound = bindings(draft.source)
-    names = [(c, full_name(name_of(c), bound).rpartition(".")[2] or _method(c)) for c in calls_on(draft.source, int(number))]
+    names = [
+        (c, full_name(name_of(c), bound).rpartition(".")[2] or _method(c)) for c in calls_on(draft.source, int(number))
+    ]
     calls = [c for c, called in names if called == old]
     if not calls:
         return f"the line does not call {old}"

@@ -53,7 +53,9 @@ def _construct(edit: Edit, new: cst.Call, work: Work) -> None:
     func = expression(draft, cst.Module([]).code_for_node(new.func))
     same = name_of(new).rpartition(".")[2] == called
     values = {
-        a.keyword.value: expression(draft, cst.Module([]).code_for_node(a.value)) for a in new.args if a.keyword is not None
+        a.keyword.value: expression(draft, cst.Module([]).code_for_node(a.value))
+        for a in new.args
+        if a.keyword is not None
     }
     draft.swaps.setdefault(call, []).append(lambda old: _renewed(old, func, values, same))
 
@@ -70,7 +72,9 @@ def _renewed(
         named = [a for i, a in enumerate(args) if i == rate or (a.keyword is not None and a.keyword.value in values)]
         args = [kept]
         for arg in named:
-            args = with_inserted(args, len(args), arg.with_changes(comma=cst.MaybeSentinel.DEFAULT), call.whitespace_before_args)
+            args = with_inserted(
+                args, len(args), arg.with_changes(comma=cst.MaybeSentinel.DEFAULT), call.whitespace_before_args
+            )
         rate = 1 if rate is not None else None
     left = dict(values)
     if rate is not None and "lr" in left:
@@ -93,7 +97,9 @@ def _clip(edit: Edit, new: cst.Call, work: Work) -> None:
         steps = _steps(draft)
         for statement, optimizer, model in steps:
             found = True
-            parameters = f"{model}.parameters()" if model else f'[p for g in {optimizer}.param_groups for p in g["params"]]'
+            parameters = (
+                f"{model}.parameters()" if model else f'[p for g in {optimizer}.param_groups for p in g["params"]]'
+            )
             code = statements(draft, f"{name_of(new)}({parameters}, {', '.join(limit)})")
             draft.before.setdefault(statement, []).append(code)
     if not found:

@@ -22,8 +22,11 @@ _CODE = '''class NAME(nn.Module):
 
 
 def rewrite(edits: Sequence[Edit], work: Work) -> None:
-    """`new` says what becomes of x, with f for the block: "x + f(x)", "(x + f(x)) / 2 ** 0.5", "x + alpha * f(x)" with a
-    number alpha that is learned and starts at 0, or "nn.Linear(8, 4)(x) + f(x)" with another way than x itself."""
+    """`new` says what becomes of x, with f for the block.
+
+    "x + f(x)", "(x + f(x)) / 2 ** 0.5", "x + alpha * f(x)" with a number alpha that is learned and starts at 0, or
+    "nn.Linear(8, 4)(x) + f(x)" with another way than x itself.
+    """
     for placed in place(work, edits):
         draft = placed.draft
         if len({e.new for e in placed.edits}) > 1:
@@ -71,4 +74,6 @@ class _Reading(cst.CSTTransformer):
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
         if original_node.value == "alpha":
             self.learned = True
-        return cst.parse_expression({"alpha": "self.alpha", "f": "self.block"}.get(original_node.value, updated_node.value))
+        return cst.parse_expression(
+            {"alpha": "self.alpha", "f": "self.block"}.get(original_node.value, updated_node.value)
+        )
