@@ -40,9 +40,8 @@ def rewrite_input(edits: Sequence[Edit], work: Work) -> None:
 def _first(edit: Edit, code: str, work: Work) -> None:
     for placed in place(work, [edit]):
         call, draft = placed.call, placed.draft
-        if name_of(call).rpartition(".")[2] != "Sequential" or any(
-            "OrderedDict" in name_of(a.value) for a in call.args if isinstance(a.value, cst.Call)
-        ):
+        inner = [name_of(a.value) for a in call.args if isinstance(a.value, cst.Call)]
+        if name_of(call).rpartition(".")[2] != "Sequential" or any("OrderedDict" in name for name in inner):
             refuse(work, [edit], "the network is not written as a plain Sequential", placed.site)
             continue
         name = define(
@@ -101,7 +100,7 @@ def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
 
 def _around(call: cst.BaseExpression, edit: Edit) -> cst.BaseExpression:
     code = _in(cst.Module([]).code_for_node(call), edit)
-    return cst.ensure_type(cst.parse_expression(f"({code})"), cst.BaseExpression) if code else call
+    return cst.parse_expression(f"({code})") if code else call
 
 
 def _in(value: str, edit: Edit) -> str | None:

@@ -68,7 +68,7 @@ def _called(draft: Draft, place: cst.FunctionDef | cst.ClassDef, function: str) 
 
 def _returns(place: cst.FunctionDef) -> list[tuple[cst.SimpleStatementLine, cst.Return]]:
     """The factory's own return statements."""
-    found = []
+    found: list[tuple[cst.SimpleStatementLine, cst.Return]] = []
 
     class Returns(cst.CSTVisitor):
         def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
