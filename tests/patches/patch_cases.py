@@ -43,6 +43,16 @@ class Formula(nn.Module):
         return self.formula(self.block, x, *self.more)
 
 
+class ReZero(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(()))
+        self.block = block
+
+    def forward(self, x):
+        return x + self.alpha * self.block(x)
+
+
 def swap(*pairs: tuple[str, nn.Module]) -> Callable:
     def treat(model, optimizer):
         for path, module in pairs:
@@ -103,6 +113,20 @@ def _functional(forward: str, head: str = HEAD) -> dict[str, str]:
 
 def _relu(model, optimizer):
     type(model).forward = lambda self, x: self.b(torch.relu(self.a(x)))
+
+
+def around(model, optimizer):
+    """As fadeout's own treatments do it: hooks, and a norm inside the layer."""
+    model[3] = nn.LeakyReLU()
+    model[2].add_module("fadeout_norm", nn.LayerNorm(8))
+    model[2].register_forward_hook(lambda m, args, out: m.fadeout_norm(out))
+    held = []
+    model[2].register_forward_pre_hook(lambda m, args: held.append(args[0]))
+    model[3].register_forward_hook(lambda m, args, out: held.pop() + 0.5 * out)
+
+
+def stretched(model, optimizer):
+    model.register_forward_hook(lambda m, args, out: -0.1 + 1.2 * out)
 
 
 PROGRAMS = {
@@ -265,13 +289,13 @@ def build():
         },
         edits=(
             edit("module", "act", "Sigmoid", "nn.SELU()"),
-            edit("norm", "fc", "Linear", "nn.BatchNorm1d(8)"),
+            edit("norm", "fc", "Linear", "nn.BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=True)"),
             edit("init", "fc", "", "lecun"),
             edit("init", "head", "", "nn.init.normal_(module.weight, std=0.1); nn.init.zeros_(module.bias)"),
         ),
         treat=_both(swap(("act", nn.SELU())), wrap(fc=lambda m: After(m, nn.BatchNorm1d(8)))),
         holds=(
-            "+        self.fc = nn.Sequential(nn.Linear(8, width), nn.BatchNorm1d(8))",
+            "+        self.fc = nn.Sequential(nn.Linear(8, width), nn.BatchNorm1d(width))",
             "+        self.act = nn.SELU()",
             "+    return _initialise(Net()), ",
         ),
@@ -289,7 +313,7 @@ def build():
 """
         },
         edits=(edit("init", "fc", "", "orthogonal 1.2"),),
-        holds=("+        _initialise(self)", "+        nn.init.orthogonal_(module.weight, gain=1.2)"),
+        holds=("+        _initialise(self)", "+        nn.init.orthogonal_(module.weight, gain=1.2 * wide)"),
         spec="net.py:Net",
     ),
     "F.sigmoid": Program(
@@ -392,7 +416,7 @@ def train(model, batches, loss, optimizer):
         treat=swap(("1", nn.ReLU())),
         holds=(
             "+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)",
-            "+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+            "+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
         ),
     ),
     "another rate": Program(
@@ -481,8 +505,49 @@ def build():
         ),
         treat=wrap(
             p0=lambda m: Formula(m, lambda f, x, way: way(x) + f(x), nn.Linear(8, 4, bias=False)),
-            p1=lambda m: Formula(m, lambda f, x: x),
+            p1=lambda m: ReZero(m),
         ),
         holds=("Residual(nn.Linear(8, 4), nn.Linear(8, 4, bias=False)), Residual2(nn.Linear(4, 4))",),
+    ),
+    "a way around layer and activation": Program(
+        files={
+            "net.py": HEAD
+            + f"""def build():
+    return nn.Sequential(
+        nn.Linear(8, 8),
+        nn.Tanh(),  # squash
+        nn.Linear(8, 8),
+        nn.Tanh(),
+        nn.Linear(8, 2),
+    ), {X}
+"""
+        },
+        edits=(
+            edit("module", "3", "Tanh", "nn.LeakyReLU(negative_slope=0.01)"),
+            edit("norm", "2", "Linear", "nn.LayerNorm((8,), eps=1e-05, elementwise_affine=True)"),
+            Edit(what="skip", path="2", old="", new="x + 0.5 * f(x)", until="3"),
+        ),
+        treat=around,
+        holds=("+        Residual(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.LeakyReLU())),",),
+    ),
+    "the output of a forward": Program(
+        files=_functional("        return torch.sigmoid(self.b(torch.tanh(self.a(x))))"),
+        edits=(edit("output", "", "sigmoid", "-0.1 + 1.2 * sigmoid(x)"),),
+        treat=stretched,
+        holds=("+        return (-0.1 + 1.2 * torch.sigmoid(self.b(torch.tanh(self.a(x)))))",),
+    ),
+    "a helper makes the tuple": Program(
+        files={
+            "net.py": HEAD
+            + f"""def make():
+    return nn.Sequential(nn.Linear(8, 2)), {X}
+
+
+def build():
+    return make()
+"""
+        },
+        edits=(edit("init", "0", "", "critical 1.253 centred"),),
+        holds=("+    return _initialise(nn.Sequential(nn.Linear(8, 2)))", "std=1.253 / ", ".sum(1) / 2)"),
     ),
 }

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from patch_cases import HEAD, PROGRAMS, X, edit
 from torch import nn
 
 from fadeout.errors import FadeoutError
 from fadeout.patches import apply_patch, patch_of
 from fadeout.patches.program import run
-from patch_cases import HEAD, PROGRAMS, X, edit
 
 
 def write(folder, files):
@@ -214,7 +214,7 @@ def test_a_shared_line_of_functions_needs_all_its_modules(tmp_path):
     spec = build_nets(tmp_path, block + f"def build():\n    return nn.Sequential(Block(), Block()), {X}\n")
     one = edit("function", "0", "tanh", "F.relu", "net.py:11")
     patch = patch_of(spec, (one,))
-    assert not patch.files and "net.py:11: write F.relu in place of tanh." in patch.recipe[0]
+    assert not patch.files and "net.py:11: call F.relu in place of tanh." in patch.recipe[0]
     assert "1 runs the same line" in patch.recipe[0]
     both = patch_of(spec, (one, edit("function", "1", "tanh", "F.relu", "net.py:11")), root=tmp_path)
     assert "+        return nn.functional.relu(self.a(x))" in both.diff

@@ -10,6 +10,7 @@ from fadeout.patches.elements import with_inserted
 from fadeout.patches.imports import spelled, unused_name
 from fadeout.patches.source import Source, dotted
 
+Gather = Callable[[list[cst.BaseExpression]], cst.BaseExpression]
 Swap = Callable[[cst.BaseExpression], cst.BaseExpression]
 
 
@@ -20,6 +21,7 @@ class Draft:
     Attributes:
         swaps: What becomes of an expression, one after the other.
         after: Expressions that follow an element of a call's arguments, a list or a tuple.
+        merged: By the first of several elements that become one: the last of them, and the one.
         first: Expressions that become the first argument of a call.
         before: Statements to stand before a statement.
         top: Statements to stand first in a function.
@@ -32,6 +34,7 @@ class Draft:
     source: Source
     swaps: dict[cst.CSTNode, list[Swap]] = field(default_factory=dict)
     after: dict[cst.CSTNode, list[cst.BaseExpression]] = field(default_factory=dict)
+    merged: dict[cst.CSTNode, list[tuple[cst.CSTNode, Gather]]] = field(default_factory=dict)
     first: dict[cst.CSTNode, list[cst.BaseExpression]] = field(default_factory=dict)
     before: dict[cst.CSTNode, list[str]] = field(default_factory=dict)
     top: dict[cst.CSTNode, list[str]] = field(default_factory=dict)
@@ -142,7 +145,7 @@ class _Writer(cst.CSTTransformer):
         if isinstance(original_node, cst.Call) and isinstance(node, cst.Call):
             ahead = [cst.Arg(value=e) for e in draft.first.get(original_node, ())]
             args = _followed(original_node.args, node.args, draft, node.whitespace_before_args)
-            if ahead or len(args) != len(node.args):
+            if ahead or len(args) != len(node.args) or any(a.value in draft.merged for a in original_node.args):
                 for arg in reversed(ahead):
                     args = with_inserted(args, 0, arg, node.whitespace_before_args)
                 node = node.with_changes(args=args)
@@ -185,6 +188,13 @@ def _followed(
         for extra in reversed(draft.after.get(old[i].value, ())):
             kind = cst.Arg if isinstance(old[i], cst.Arg) else cst.Element
             items = with_inserted(items, i + 1, kind(value=extra), opening)
+    values = [item.value for item in old]
+    more = [len(draft.after.get(value, ())) for value in values]
+    for i in reversed(range(len(old))):
+        for last, gather in draft.merged.get(values[i], ()):
+            start, end = i + sum(more[:i]), values.index(last) + sum(more[: values.index(last) + 1])
+            whole = gather([item.value for item in items[start : end + 1]])
+            items[start : end + 1] = [items[end].with_changes(value=whole)]
     return items
 
 

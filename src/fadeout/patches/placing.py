@@ -8,7 +8,7 @@ from torch import nn
 
 from fadeout.errors import FadeoutError
 from fadeout.patches.draft import Draft
-from fadeout.patches.program import Program
+from fadeout.patches.program import Program, modules_of
 from fadeout.patches.recipe import sentence
 from fadeout.patches.sites import Site
 from fadeout.patches.source import call_at, parse, read_text
@@ -64,15 +64,15 @@ def draft_of(work: Work, file: str) -> Draft:
 
 def refuse(work: Work, edits: Sequence[Edit], why: str, site: Site | None = None) -> None:
     """Edits that become sentences of the recipe."""
-    kinds = {path: type(m).__name__ for path, m in work.program.model.named_modules(remove_duplicate=False)}
-    place = site.place if site is not None and not site.file.startswith("<") else ""
+    kinds = {path: type(m).__name__ for path, m in modules_of(work.program.model).items()}
+    place = site.place if site is not None else ""
     work.refused.update({e: sentence(e, place, kind=kinds.get(e.path, ""), why=why) for e in edits})
 
 
 def place(work: Work, edits: Sequence[Edit]) -> Iterator[Placed]:
     """Edits by the call that made their modules; what has no such call goes into the recipe."""
-    modules = dict(work.program.model.named_modules(remove_duplicate=False))
-    first = {id(m): p for p, m in reversed(list(modules.items()))}
+    modules = modules_of(work.program.model)
+    first = {id(m): p for p, m in modules.items()}
     groups: dict[Site, dict[str, Edit]] = {}
     for edit in edits:
         module = modules.get(edit.path)
@@ -80,7 +80,7 @@ def place(work: Work, edits: Sequence[Edit]) -> Iterator[Placed]:
             refuse(work, [edit], "the network has no module of that name")
             continue
         site = work.program.sites.get(edit.path)
-        if site is None or site.file.startswith("<"):
+        if site is None or not site.in_file:
             refuse(work, [edit], "its construction stands in no file of yours")
         else:
             groups.setdefault(site, {})[first[id(module)]] = edit

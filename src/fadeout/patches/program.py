@@ -18,8 +18,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fadeout.call.case import seeded
+from fadeout.call.subject import unwrapped
 from fadeout.errors import FadeoutError
 from fadeout.patches.sites import Site, is_users, site_of
+from fadeout.probe.graph.paths import readable_path
 
 MARK = "_fadeout_site"
 
@@ -34,6 +36,7 @@ class Program:
         optimizer: Likewise; None where it returned none.
         sites: By path, every alias included; None where the construction was not seen.
         optimizer_site: Where the optimizer was constructed.
+        alone: The factory returned nothing but the network.
         factory: (file, qualified name) of the function; "" for a file that is not known.
         files: The user's files that take part: those of sites, of classes and of the factory.
     """
@@ -43,6 +46,7 @@ class Program:
     optimizer: Optimizer | None
     sites: Mapping[str, Site | None]
     optimizer_site: Site | None
+    alone: bool
     factory: tuple[str, str]
     files: tuple[str, ...]
 
@@ -88,13 +92,13 @@ def run(factory: str | Callable[..., Any], texts: Mapping[str, str] | None = Non
         if texts or isinstance(factory, str):
             raise FadeoutError("this function can't be imported again, as it is made inside another or typed by hand")
         file = getattr(getattr(factory, "__code__", None), "co_filename", "")
-        return _watched(lambda: (factory, file), seed, getattr(factory, "__qualname__", ""))
+        return _watched(lambda: (factory, file), seed, getattr(factory, "__qualname__", ""), by_import=False)
     with _fresh(spec, texts or {}) as (load, originals):
-        program = _watched(load, seed, spec.rpartition(":")[2])
+        program = _watched(load, seed, spec.rpartition(":")[2], by_import=True)
     return _renamed(program, originals) if originals else program
 
 
-def _watched(load: Callable[[], tuple[Any, str]], seed: int, name: str) -> Program:
+def _watched(load: Callable[[], tuple[Any, str]], seed: int, name: str, *, by_import: bool) -> Program:
     optimizers: dict[int, Site | None] = {}
     with seeded(seed), _constructions(optimizers):
         found, file = load()
@@ -102,22 +106,31 @@ def _watched(load: Callable[[], tuple[Any, str]], seed: int, name: str) -> Progr
     parts = [made] if isinstance(made, nn.Module) else list(made) if isinstance(made, tuple) else []
     if not (1 <= len(parts) <= 4 and isinstance(parts[0], nn.Module)):
         raise FadeoutError(f"the factory returned {type(made).__name__}, not a model or a tuple that begins with one")
-    model = parts[0]
+    model, _ = unwrapped(parts[0])
     optimizer = next((p for p in parts[1:] if isinstance(p, Optimizer)), None)
-    sites = {p: m.__dict__.get(MARK) for p, m in model.named_modules(remove_duplicate=False)}
+    sites = {p: m.__dict__.get(MARK) for p, m in modules_of(model).items()}
     classes = {code_of(type(m).forward)[0] for m in model.modules()}
     for module in model.modules():
         module.__dict__.pop(MARK, None)
-    seen = {s.file for s in sites.values() if s is not None} | classes | {str(Path(file).resolve())}
+    loaded = {str(m.__file__) for k, m in sys.modules.items() if by_import and k != "__main__" and _is_users_module(m)}
+    seen = (
+        {s.file for s in sites.values() if s is not None} | classes | {str(Path(f).resolve()) for f in (file, *loaded)}
+    )
     return Program(
         model=model,
         batch=parts[1] if len(parts) > 1 and not isinstance(parts[1], Optimizer) else None,
         optimizer=optimizer,
         sites=sites,
         optimizer_site=optimizers.get(id(optimizer)),
+        alone=isinstance(made, nn.Module),
         factory=(file if file.startswith("<") or not file else str(Path(file).resolve()), name),
         files=tuple(sorted(f for f in seen if f and is_users(f) and Path(f).is_file())),
     )
+
+
+def modules_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module under every path that it has, as treatments call them."""
+    return {readable_path(p): m for p, m in reversed([*model.named_modules(remove_duplicate=False)])}
 
 
 def _renamed(program: Program, originals: Mapping[str, str]) -> Program:

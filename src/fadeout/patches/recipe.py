@@ -4,7 +4,7 @@ from fadeout.treatments.treatment import Edit
 
 _WORDS = {
     "module": "write {new} in place of {old}",
-    "function": "write {new} in place of {old}",
+    "function": "call {new} in place of {old}",
     "attribute": "set {new}",
     "norm": "put {new} after this {old}",
     "skip": "let a way lead around this {old}, so that its output f(x) becomes {new}",

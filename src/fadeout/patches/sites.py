@@ -4,6 +4,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,8 +34,13 @@ class Site:
 
     @property
     def place(self) -> str:
-        """'net.py:12'."""
-        return f"{Path(self.file).name}:{self.line}"
+        """'net.py:12'; "" for what was typed by hand."""
+        return f"{Path(self.file).name}:{self.line}" if self.in_file else ""
+
+    @property
+    def in_file(self) -> bool:
+        """Whether there is a file to write into."""
+        return Path(self.file).is_file()
 
 
 @cache
@@ -77,8 +83,7 @@ def _builds(frame: FrameType, made: Any) -> bool:
 def _site(frame: FrameType, direct: bool) -> Site:
     code = frame.f_code
     file = code.co_filename if code.co_filename.startswith("<") else str(Path(code.co_filename).resolve())
-    positions = list(code.co_positions())
-    line, end_line, column, end_column = positions[frame.f_lasti // 2]
+    line, end_line, column, end_column = next(islice(code.co_positions(), frame.f_lasti // 2, None))
     return Site(
         file=file,
         line=line or frame.f_lineno,

@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import libcst as cst
 from torch import nn
 
+from fadeout.call.subject import unwrapped
 from fadeout.errors import FadeoutError
 from fadeout.patches.checking import Examine, differs, far, other_outputs
 from fadeout.patches.draft import written
 from fadeout.patches.patch import Patch
 from fadeout.patches.placing import Work, refuse
-from fadeout.patches.program import Program, run
+from fadeout.patches.program import Program, modules_of, run
 from fadeout.patches.recipe import once, sentence
 from fadeout.patches.rewrites import REWRITES
 from fadeout.patches.source import read_text
 from fadeout.patches.unified import diff_of, root_of
+from fadeout.patches.wording import worded
 from fadeout.treatments.treatment import Edit, Receipt
 
 _BESIDE = ("optimizer", "input")  # changes beside the network: without them the rest is still what was tested
@@ -54,6 +57,7 @@ def patch_of(
     if importlib.util.find_spec("libcst") is None:
         raise FadeoutError("patch: libcst is not installed; pip install 'fadeout[patch]'")
     given, by_hand = (edits.edits, edits.recipe) if isinstance(edits, Receipt) else (tuple(edits), ())
+    given = worded(given)
     try:
         user = run(factory, seed=seed)
     except Exception as error:
@@ -61,7 +65,12 @@ def patch_of(
         return Patch(recipe=once([*by_hand, *lines]), why=f"your factory could not be run again: {_said(error)}")
     work = Work(program=user)
     check = _Check(
-        factory=factory, treated=treated, optimizer=optimizer, examine=examine, tolerance=tolerance, seed=seed
+        factory=factory,
+        treated=None if treated is None else unwrapped(treated)[0],
+        optimizer=optimizer,
+        examine=examine,
+        tolerance=tolerance,
+        seed=seed,
     )
     texts, why = _attempt(given, work, check)
     if why or not texts:
@@ -83,7 +92,7 @@ def patch_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Check:
-    """What the patched program is compared with."""
+    """What the patched program is compared with; the treated network is without wrappers."""
 
     factory: str | Callable[..., Any]
     treated: nn.Module | None
@@ -117,7 +126,10 @@ def _rewritten(edits: Sequence[Edit], work: Work, check: _Check) -> dict[str, st
         if what == "init":
             late = chosen
         elif chosen:
-            rewrite(chosen, work)
+            try:
+                rewrite(chosen, work)
+            except cst.ParserSyntaxError:
+                refuse(work, [e for e in chosen if e not in work.refused], "fadeout can't write this kind of change")
     texts = {f: t for f, d in work.drafts.items() if (t := written(d)) != d.source.text}
     if late:
         second = Work(program=run(check.factory, texts, seed=check.seed), texts=dict(texts))
@@ -134,7 +146,7 @@ def _moved(edits: Sequence[Edit], old: nn.Module, new: nn.Module) -> dict[Edit, 
     before, after = _weighted(old), _weighted(new)
     if len(before) != len(after):
         raise FadeoutError("the patched program has other layers than yours, so that its weights can't be told apart")
-    alias = {p: id(m) for p, m in old.named_modules(remove_duplicate=False)}
+    alias = {p: id(m) for p, m in modules_of(old).items()}
     paths = {id(m): path for (_, m), (path, _) in zip(before, after, strict=True)}
     lost = [e.path for e in edits if alias.get(e.path) not in paths]
     if lost:
@@ -172,12 +184,12 @@ def place_of(edit: Edit, program: Program) -> str:
     site = program.optimizer_site if edit.what == "optimizer" else program.sites.get(edit.path)
     if edit.what == "optimizer" and not edit.old:
         return ""
-    return site.place if site is not None and not site.file.startswith("<") else ""
+    return site.place if site is not None else ""
 
 
 def kind_of(edit: Edit, program: Program) -> str:
     """Class of the module that an edit is about."""
-    found = dict(program.model.named_modules(remove_duplicate=False)).get(edit.path)
+    found = modules_of(program.model).get(edit.path)
     return type(found).__name__ if found is not None else ""
 
 

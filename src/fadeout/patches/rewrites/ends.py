@@ -2,16 +2,18 @@
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 
 import libcst as cst
 from torch import nn
 
 from fadeout.errors import FadeoutError
-from fadeout.patches.draft import define, name_of, statements
+from fadeout.patches.draft import Draft, define, name_of, statements
 from fadeout.patches.placing import Work, draft_of, place, refuse
-from fadeout.patches.program import code_of
-from fadeout.patches.rewrites.function import calls_named
+from fadeout.patches.program import code_of, modules_of
+from fadeout.patches.rewrites.function import called_name, calls_named
 from fadeout.patches.rewrites.norm import follow
+from fadeout.patches.source import around
 from fadeout.treatments.treatment import Edit
 
 _CODE = '''class NAME(nn.Module):
@@ -28,7 +30,7 @@ def rewrite_input(edits: Sequence[Edit], work: Work) -> None:
         model = work.program.model
         code = _in("x", edit)
         if code is None:
-            refuse(work, [edit], "it is no expression in x")
+            refuse(work, [edit], "it is no expression in x; a mean for every column has to be put in by hand")
         elif type(model) is nn.Sequential:
             _first(edit, code, work)
         elif sum(type(m) is type(model) for m in model.modules()) > 1:
@@ -51,26 +53,38 @@ def _first(edit: Edit, code: str, work: Work) -> None:
 
 
 def _forward(edit: Edit, work: Work) -> None:
+    found = _forward_of(edit, work)
+    if found is None:
+        return
+    draft, forward = found
+    arguments = [p.name.value for p in forward.params.params[1:2]]
+    code = _in(arguments[0], edit) if arguments else None
+    if code is None:
+        refuse(work, [edit], "the first argument of forward could not be told")
+        return
+    draft.top.setdefault(forward, []).append(statements(draft, f"{arguments[0]} = {code}"))
+
+
+def _forward_of(edit: Edit, work: Work) -> tuple[Draft, cst.FunctionDef] | None:
+    """Where the network's forward is written; a refusal where it is not in the user's files."""
     file, line = code_of(type(work.program.model).forward)
     if file not in work.program.files:
         refuse(work, [edit], "the network's forward is not in your files")
-        return
+        return None
     try:
         draft = draft_of(work, file)
     except FadeoutError as error:
         refuse(work, [edit], str(error).removeprefix("patch: "))
-        return
+        return None
     found = [
         n
         for n, start in draft.source.lines.items()
         if isinstance(n, cst.FunctionDef) and n.name.value == "forward" and start <= line <= start + len(n.decorators)
     ]
-    arguments = [p.name.value for p in found[0].params.params[1:2]] if len(found) == 1 else []
-    code = _in(arguments[0], edit) if arguments else None
-    if code is None:
-        refuse(work, [edit], "the first argument of forward could not be told")
-        return
-    draft.top.setdefault(found[0], []).append(statements(draft, f"{arguments[0]} = {code}"))
+    if len(found) != 1:
+        refuse(work, [edit], "the network's forward was not found")
+        return None
+    return draft, found[0]
 
 
 def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
@@ -89,13 +103,32 @@ def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
         if code is None:
             refuse(work, [edit], "it is no expression in y")
             continue
-        for placed in place(work, [edit]):
+        old = edit.old.rpartition(".")[2].lower()
+        made = [p for p, m in modules_of(work.program.model).items() if type(m).__name__.lower() == old]
+        if not edit.path and old and len(made) != 1:
+            _in_forward(edit, old, work)
+            continue
+        for placed in place(work, [edit] if edit.path or not old else [replace(edit, path=made[0])]):
             name = define(
                 placed.draft,
                 "Stretch",
                 _CODE.format(said="Stretches the output so that it reaches the targets", formula=code),
             )
             follow(placed, cst.Call(func=cst.Name(name)), work)
+
+
+def _in_forward(edit: Edit, old: str, work: Work) -> None:
+    """The one call of a function in the network's own forward."""
+    found = _forward_of(edit, work)
+    if found is None:
+        return
+    draft, forward = found
+    inside = [c for c in draft.source.calls.values() if forward in around(draft.source, c)]
+    calls = [c for c in inside if isinstance(c.func, cst.Attribute | cst.Name) and called_name(c) == old]
+    if len(calls) != 1:
+        refuse(work, [edit], f"forward calls {old} {len(calls)} times")
+        return
+    draft.swaps.setdefault(calls[0], []).append(lambda call: _around(call, edit))
 
 
 def _around(call: cst.BaseExpression, edit: Edit) -> cst.BaseExpression:

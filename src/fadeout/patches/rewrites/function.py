@@ -9,6 +9,7 @@ from fadeout.errors import FadeoutError
 from fadeout.patches.draft import Draft, Swap, expression, name_of
 from fadeout.patches.imports import bindings, full_name
 from fadeout.patches.placing import Work, draft_of, refuse
+from fadeout.patches.program import modules_of
 from fadeout.patches.source import calls_on
 from fadeout.treatments.treatment import Edit
 
@@ -44,24 +45,26 @@ def calls_named(work: Work, group: Sequence[Edit], line: str) -> tuple[Draft, li
     old = group[0].old.rpartition(".")[2]
     bound = bindings(draft.source)
     names = [
-        (c, full_name(name_of(c), bound).rpartition(".")[2] or _method(c)) for c in calls_on(draft.source, int(number))
+        (c, full_name(name_of(c), bound).rpartition(".")[2] or called_name(c))
+        for c in calls_on(draft.source, int(number))
     ]
     calls = [c for c, called in names if called == old]
     if not calls:
         return f"the line does not call {old}"
-    modules = dict(work.program.model.named_modules())
+    modules = modules_of(work.program.model)
     treated = {e.path for e in group}
     kinds = {type(modules[p]) for p in treated if p in modules}
     left = [p for p, m in modules.items() if type(m) in kinds and p not in treated]
-    if left and not {nameless for nameless in kinds if nameless.__module__.startswith("torch.")}:
+    if left and not any(kind.__module__.startswith("torch.") for kind in kinds):
         return f"{left[0] or 'the network'} runs the same line and must stay as it is"
     if len(calls) > 1 and len(group) != len(calls) * len(treated):
         return f"the line calls {old} several times"
     return draft, calls
 
 
-def _method(call: cst.Call) -> str:
-    return call.func.attr.value if isinstance(call.func, cst.Attribute) else ""
+def called_name(call: cst.Call) -> str:
+    """The last part of what is called: sigmoid of F.sigmoid(x) and of x.sigmoid()."""
+    return call.func.attr.value if isinstance(call.func, cst.Attribute) else name_of(call)
 
 
 def _renaming(func: cst.BaseExpression, draft: Draft) -> Swap:

@@ -9,7 +9,8 @@ from fadeout.errors import FadeoutError
 from fadeout.patches.draft import Draft, define
 from fadeout.patches.initials import initial_code
 from fadeout.patches.placing import Work, draft_of, refuse
-from fadeout.patches.source import dotted
+from fadeout.patches.program import modules_of
+from fadeout.patches.source import call_at, dotted
 from fadeout.treatments.treatment import Edit
 
 
@@ -25,13 +26,13 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
     except FadeoutError as error:
         refuse(work, known, str(error).removeprefix("patch: "))
         return
-    place = _factory(draft, name) if draft is not None else None
-    if draft is None or place is None:
+    if draft is None:
         refuse(work, known, "the factory was not found in a file of yours")
         return
     text = _function(known, work)
     function = define(draft, "_initialise", text)
-    _called(draft, place, function)
+    if not _called(draft, _factory(draft, name), function, work):
+        refuse(work, known, "the place where the factory hands out the network was not found")
 
 
 def _factory(draft: Draft, name: str) -> cst.FunctionDef | cst.ClassDef | None:
@@ -47,23 +48,39 @@ def _factory(draft: Draft, name: str) -> cst.FunctionDef | cst.ClassDef | None:
     return found
 
 
-def _called(draft: Draft, place: cst.FunctionDef | cst.ClassDef, function: str) -> None:
-    """Call the function on the network: before the factory returns it, or last in the constructor of a class."""
+def _called(draft: Draft, place: cst.CSTNode | None, function: str, work: Work) -> bool:
+    """Call the function on the network: before the factory returns it, last in the constructor of a class, or around
+    the construction itself."""
     if isinstance(place, cst.ClassDef):
         inits = [n for n in place.body.body if isinstance(n, cst.FunctionDef) and n.name.value == "__init__"]
         if inits:
             draft.bottom.setdefault(inits[-1], []).append(f"{function}(self)")
-        return
-    for line, found in _returns(place):
-        model = found.value
-        if isinstance(model, cst.Tuple) and model.elements:
-            model = model.elements[0].value
+        return bool(inits)
+    handed = [] if not isinstance(place, cst.FunctionDef) else [(n, _model(r, work)) for n, r in _returns(place)]
+    if not handed or any(model is None for _, model in handed):
+        site = work.program.sites.get("")
+        call = call_at(draft.source, site) if site is not None and site.file == draft.source.file else None
+        if call is None:
+            return False
+        draft.swaps.setdefault(call, []).append(lambda value: _on(function, value))
+        return True
+    for line, model in handed:
         if isinstance(model, cst.Name):
             draft.before.setdefault(line, []).append(f"{function}({dotted(model)})")
         elif model is not None:
-            draft.swaps.setdefault(model, []).append(
-                lambda value: cst.Call(func=cst.Name(function), args=[cst.Arg(value)])
-            )
+            draft.swaps.setdefault(model, []).append(lambda value: _on(function, value))
+    return True
+
+
+def _on(function: str, value: cst.BaseExpression) -> cst.Call:
+    return cst.Call(func=cst.Name(function), args=[cst.Arg(value)])
+
+
+def _model(handed: cst.Return, work: Work) -> cst.BaseExpression | None:
+    """The expression of the network in a return statement; None where a function returns the whole tuple."""
+    if isinstance(handed.value, cst.Tuple):
+        return handed.value.elements[0].value if handed.value.elements else None
+    return handed.value if work.program.alone else None
 
 
 def _returns(place: cst.FunctionDef) -> list[tuple[cst.SimpleStatementLine, cst.Return]]:
@@ -90,7 +107,7 @@ def _returns(place: cst.FunctionDef) -> list[tuple[cst.SimpleStatementLine, cst.
 def _function(edits: Sequence[Edit], work: Work) -> str:
     """The text of the function: a loop for every kind of layer and every way to draw."""
     model = work.program.model
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = modules_of(model)
     groups: dict[str, list[str]] = {}
     for edit in edits:
         groups.setdefault(edit.new, []).append(edit.path)
@@ -114,8 +131,8 @@ def _loop(model: nn.Module, treated: list[nn.Module], paths: list[str]) -> list[
         alike = [m for m in model.modules() if isinstance(m, types)]
         named = f"nn.{kinds[0]}" if len(kinds) == 1 else "(" + ", ".join(f"nn.{k}" for k in kinds) + ")"
         every = f"[m for m in model.modules() if isinstance(m, {named})]"
-        for cut, rows in (("", alike), ("[:-1]", alike[:-1]), ("[1:]", alike[1:]), ("[-1:]", alike[-1:])):
+        for cut, rows in (("", alike), ("[:-1]", alike[:-1]), ("[-1:]", alike[-1:]), ("[1:]", alike[1:])):
             if {id(m) for m in rows} == ids:
                 return [f"    for module in {every}{cut}:"]
-    listed = ", ".join(f"'{p}'" for p in paths)
+    listed = ", ".join(f'"{p}"' for p in paths)
     return [f"    for module in map(model.get_submodule, [{listed}]):"]

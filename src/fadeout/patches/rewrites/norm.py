@@ -7,6 +7,7 @@ from torch import nn
 
 from fadeout.patches.draft import Draft, expression, name_of
 from fadeout.patches.placing import Placed, Work, place, refuse
+from fadeout.patches.program import modules_of
 from fadeout.treatments.treatment import Edit
 
 _WIDTHS = {"GroupNorm": 1}  # which argument is the width; the first where nothing is said
@@ -25,7 +26,7 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
 def follow(placed: Placed, value: cst.BaseExpression, work: Work) -> None:
     """Let what `value` makes run after what the call makes."""
     draft = placed.draft
-    if _is_element(placed, work):
+    if is_element(placed, work):
         draft.after.setdefault(placed.call, []).append(value)
     else:
         sequential = expression(draft, "nn.Sequential")
@@ -53,10 +54,10 @@ def joined(draft: Draft, call: cst.Call) -> None:
         draft.swaps.setdefault(call, []).append(both)
 
 
-def _is_element(placed: Placed, work: Work) -> bool:
+def is_element(placed: Placed, work: Work) -> bool:
     """Whether the call stands among the parts of a Sequential, so that another part may stand after it."""
     draft = placed.draft
-    modules = dict(work.program.model.named_modules(remove_duplicate=False))
+    modules = modules_of(work.program.model)
     holders = {type(modules.get(p.rpartition(".")[0])) for p in placed.paths}
     holder = draft.source.parents.get(placed.call)
     around = draft.source.parents.get(holder) if holder is not None else None

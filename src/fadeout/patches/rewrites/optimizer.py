@@ -36,7 +36,7 @@ def _call(code: str) -> cst.Call | None:
 
 def _construct(edit: Edit, new: cst.Call, work: Work) -> None:
     site = work.program.optimizer_site
-    if site is None or not site.direct or site.file.startswith("<"):
+    if site is None or not site.direct or not site.in_file:
         refuse(work, [edit], "the construction of the optimizer was not seen in your files")
         return
     try:

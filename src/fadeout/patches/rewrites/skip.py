@@ -1,12 +1,13 @@
 """A way around a module: a small Residual class in the file, and the construction inside it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import libcst as cst
 
-from fadeout.patches.draft import Draft, define, expression
-from fadeout.patches.placing import Work, place, refuse
-from fadeout.patches.rewrites.norm import joined
+from fadeout.patches.draft import Draft, Gather, define, expression
+from fadeout.patches.placing import Placed, Work, place, refuse
+from fadeout.patches.rewrites.norm import is_element, joined
 from fadeout.treatments.treatment import Edit
 
 _CODE = '''class NAME(nn.Module):
@@ -32,8 +33,15 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
         if len({e.new for e in placed.edits}) > 1:
             refuse(work, placed.edits, "this line makes several modules that need different ways around", placed.site)
             continue
+        last = _last(placed, work)
+        if isinstance(last, str):
+            refuse(work, placed.edits, last, placed.site)
+            continue
         template, way = _template(placed.edits[0].new or "x + f(x)", draft)
         name = define(draft, "Residual", template)
+        if last is not None:
+            draft.merged.setdefault(placed.call, []).append((last, _gathering(name, way, draft)))
+            continue
         joined(draft, placed.call)
 
         def wrap(
@@ -44,6 +52,31 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
             return cst.Call(func=cst.Name(name), args=args)
 
         draft.swaps.setdefault(placed.call, []).append(wrap)
+
+
+def _last(placed: Placed, work: Work) -> cst.CSTNode | str | None:
+    """The last of several modules in one list that the way leads around; None where it is only one, else why not."""
+    if not any(e.until and e.until != e.path for e in placed.edits):
+        return None
+    ends = list(place(work, [replace(e, path=e.until) for e in placed.edits]))
+    rows = placed.draft.source.parents
+    if len(ends) != 1 or any(not e.until for e in placed.edits):
+        return "the modules inside do not come from one line each"
+    begin, end = rows.get(placed.call), rows.get(ends[0].call)
+    holder = rows.get(begin) if begin is not None else None
+    if end is None or holder is None or rows.get(end) is not holder or not is_element(placed, work):
+        return "the modules inside do not stand side by side"
+    return ends[0].call
+
+
+def _gathering(name: str, way: cst.BaseExpression | None, draft: Draft) -> Gather:
+    sequential = expression(draft, "nn.Sequential")
+
+    def gather(values: list[cst.BaseExpression]) -> cst.BaseExpression:
+        whole = cst.Call(func=sequential, args=[cst.Arg(v) for v in values])
+        return cst.Call(func=cst.Name(name), args=[cst.Arg(v) for v in (whole, way) if v is not None])
+
+    return gather
 
 
 def _template(formula: str, draft: Draft) -> tuple[str, cst.BaseExpression | None]:
