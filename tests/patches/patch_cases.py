@@ -168,7 +168,8 @@ PROGRAMS = {
     "hidden layers and the last differently": Program(
         files={
             "net.py": HEAD
-            + f"def build():\n    net = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))\n    return net, {X}\n"
+            + "def build():\n    net = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))\n"
+            + f"    return net, {X}\n"
         },
         edits=(
             edit("init", "0", "", "critical gelu"),
@@ -434,7 +435,8 @@ def train(model, batches, loss, optimizer):
         files={
             "net.py": (
                 HEAD
-                + f"def build():\n\tact = nn.Sigmoid()  # é\n\treturn nn.Sequential(nn.Linear(8, 8), act, nn.Linear(8, 2)), {X}"
+                + "def build():\n\tact = nn.Sigmoid()  # é\n"
+                + f"\treturn nn.Sequential(nn.Linear(8, 8), act, nn.Linear(8, 2)), {X}"
             ).replace("\n", "\r\n")
         },
         edits=(edit("module", "1", "Sigmoid", "nn.ReLU()"), edit("init", "0", "", "he")),
@@ -549,5 +551,11 @@ def build():
         },
         edits=(edit("init", "0", "", "critical 1.253 centred"),),
         holds=("+    return _initialise(nn.Sequential(nn.Linear(8, 2)))", "std=1.253 / ", ".sum(1) / 2)"),
+    ),
+    "a way around a function": Program(
+        files=_functional("        x = torch.tanh(self.a(x))\n        return self.b(x)"),
+        edits=(edit("skip", "a", "", "x + 0.5 * f(x)", "net.py:12"),),
+        treat=lambda model, _: setattr(type(model), "forward", lambda self, x: self.b(x + 0.5 * torch.tanh(self.a(x)))),
+        holds=("+        x = (x + 0.5 * torch.tanh(self.a(x)))",),
     ),
 }

@@ -14,8 +14,6 @@ _ORTHOGONAL = (
     "nn.init.orthogonal_(module.weight, gain={gain:.4g} * wide)",
 )
 _CODE = {
-    "glorot": ("nn.init.xavier_normal_(module.weight)", _ZERO),
-    "xavier": ("nn.init.xavier_normal_(module.weight)", _ZERO),
     "zeros": ("nn.init.zeros_(module.weight)", _ZERO),
     "zero bias": (_ZERO,),
     "embedding": ("nn.init.normal_(module.weight, std=module.weight.shape[1] ** -0.5)",),
@@ -43,9 +41,9 @@ def initial_code(new: str) -> tuple[str, ...] | None:
     """Lines for one `module`; None where the name says nothing.
 
     Args:
-        new: "he", "lecun", "glorot", "orthogonal"; with a gain, "critical 1.414", "orthogonal 4": weights of variance
-            gain^2 / fan_in; with an activation, "critical gelu"; with biases that take off the mean of a sigmoid before,
-            "critical 4 centred"; "zeros", "zero bias", "identity", "forget bias 1", "chrono(100)", "embedding"; or lines
+        new: "he", "lecun", "glorot", "orthogonal"; with a gain, "critical 1.414", "orthogonal 4": weights of
+            variance gain^2 / fan_in; with an activation, "critical gelu"; with biases that take off the mean of
+            a sigmoid before, "critical 4 centred"; "zeros", "zero bias", "identity", "forget bias 1", "chrono(100)", "embedding"; or lines
             of Python about `module`, parted by line ends or semicolons.
     """
     if "module" in new and "(" in new:
@@ -63,15 +61,17 @@ def initial_code(new: str) -> tuple[str, ...] | None:
         made = f"fadeout.init.chrono_(module, {longest}, generator=torch.Generator().manual_seed(0))"
         return (made,) if longest.isdigit() else None
     name, *rest = said.split() or [""]
+    name = "critical" if name == "centred" else name  # "centred sigmoid 4 centred"
+    centre = _CENTRED if "centred" in rest else _ZERO
     if name in ("glorot", "xavier"):
-        return _CODE["glorot"]
+        return "nn.init.xavier_normal_(module.weight)", centre
     if name not in _STANDARD:
         return None
-    gain = _gain(rest[0]) if rest else None
+    gain = next((g for word in rest if (g := _gain(word)) is not None), None)
     if gain is None and name == "critical" and rest and rest[0] in _SHORT:
         return _critical(rest[0])
     gain = gain if gain is not None else _STANDARD[name]
-    return None if gain is None else (*_weights(name, gain), _CENTRED if "centred" in rest else _ZERO)
+    return None if gain is None else (*_weights(name, gain), centre)
 
 
 def _weights(name: str, gain: float) -> tuple[str, ...]:

@@ -24,12 +24,14 @@ class Work:
         texts: Of files that were rewritten already.
         drafts: By file.
         refused: What has to be done by hand, as a sentence each.
+        whys: Why fadeout does not do it.
     """
 
     program: Program
     texts: dict[str, str] = field(default_factory=dict)
     drafts: dict[str, Draft] = field(default_factory=dict)
     refused: dict[Edit, str] = field(default_factory=dict)
+    whys: dict[Edit, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +64,28 @@ def draft_of(work: Work, file: str) -> Draft:
     return work.drafts[file]
 
 
-def refuse(work: Work, edits: Sequence[Edit], why: str, site: Site | None = None) -> None:
+def refuse(work: Work, edits: Sequence[Edit], why: str) -> None:
     """Edits that become sentences of the recipe."""
-    kinds = {path: type(m).__name__ for path, m in modules_of(work.program.model).items()}
-    place = site.place if site is not None else ""
-    work.refused.update({e: sentence(e, place, kind=kinds.get(e.path, ""), why=why) for e in edits})
+    for edit in edits:
+        place, kind = place_of(edit, work.program), kind_of(edit, work.program)
+        work.refused[edit] = sentence(edit, place, kind=kind, why=why)
+        work.whys[edit] = why
+
+
+def place_of(edit: Edit, program: Program) -> str:
+    """'net.py:12' for an edit; "" where it is not known."""
+    if edit.line:
+        return edit.line
+    site = program.optimizer_site if edit.what == "optimizer" else program.sites.get(edit.path)
+    if edit.what == "optimizer" and not edit.old:
+        return ""
+    return site.place if site is not None else ""
+
+
+def kind_of(edit: Edit, program: Program) -> str:
+    """Class of the module that an edit is about."""
+    found = modules_of(program.model).get(edit.path)
+    return type(found).__name__ if found is not None else ""
 
 
 def place(work: Work, edits: Sequence[Edit]) -> Iterator[Placed]:
@@ -88,19 +107,19 @@ def place(work: Work, edits: Sequence[Edit]) -> Iterator[Placed]:
         group = tuple(named.values())
         made = {first[id(m)] for p, m in modules.items() if work.program.sites.get(p) == site}
         if not site.direct:
-            refuse(work, group, "it is made inside code that is not yours", site)
+            refuse(work, group, "it is made inside code that is not yours")
         elif made != set(named):
             why = f"this line also makes {_listed(sorted(made - set(named)))}, which must stay as it is"
-            refuse(work, group, why, site)
+            refuse(work, group, why)
         else:
             try:
                 draft = draft_of(work, site.file)
             except FadeoutError as error:
-                refuse(work, group, str(error).removeprefix("patch: "), site)
+                refuse(work, group, str(error).removeprefix("patch: "))
                 continue
             call = call_at(draft.source, site)
             if call is None:
-                refuse(work, group, "the line holds no call that could be told apart", site)
+                refuse(work, group, "the line holds no call that could be told apart")
                 continue
             yield Placed(
                 edits=group,

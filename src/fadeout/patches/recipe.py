@@ -27,12 +27,16 @@ def sentence(edit: Edit, place: str = "", *, kind: str = "", why: str = "") -> s
     if edit.what == "module" and kind and "." not in old:
         old = f"nn.{old}()"
     if edit.what == "optimizer" and not edit.old:
-        words = "before every optimizer.step(), add {new}"
+        words = "before every optimizer.step(), add {new}" if "(" in edit.new else "train with {new}"
     else:
         words = _WORDS.get(edit.what, "change {old} to {new}")
     said = words.format(old=old, new=edit.new or "x + f(x)")
     where = place or edit.line
-    if not where:
+    if not where and edit.what == "input":
+        where = "Before the network is called"
+    elif not where and edit.what == "output":
+        where = "Where the network returns its output"
+    elif not where:
         where = f"module {edit.path}" if edit.path else "the whole network"
         where = f"In the line that makes {where}" if edit.what != "optimizer" else "In the training loop"
     return f"{where}: {said}." + (f" (fadeout does not write it: {why}.)" if why else "")

@@ -13,9 +13,10 @@ from fadeout.call.subject import unwrapped
 from fadeout.errors import FadeoutError
 from fadeout.patches.checking import Examine, differs, far, other_outputs
 from fadeout.patches.draft import written
+from fadeout.patches.initials import initial_code
 from fadeout.patches.patch import Patch
-from fadeout.patches.placing import Work, refuse
-from fadeout.patches.program import Program, modules_of, run
+from fadeout.patches.placing import Work, kind_of, place_of, refuse
+from fadeout.patches.program import modules_of, run
 from fadeout.patches.recipe import once, sentence
 from fadeout.patches.rewrites import REWRITES
 from fadeout.patches.source import read_text
@@ -133,10 +134,11 @@ def _rewritten(edits: Sequence[Edit], work: Work, check: _Check) -> dict[str, st
     texts = {f: t for f, d in work.drafts.items() if (t := written(d)) != d.source.text}
     if late:
         second = Work(program=run(check.factory, texts, seed=check.seed), texts=dict(texts))
-        moved = _moved(late, work.program.model, second.program.model)
+        refuse(work, [e for e in late if initial_code(e.new) is None], "no lines of torch are known for it")
+        moved = _moved([e for e in late if e not in work.refused], work.program.model, second.program.model)
         dict(REWRITES)["init"](list(moved), second)
-        for edit, said in second.refused.items():
-            work.refused[moved[edit]] = said
+        for why in dict.fromkeys(second.whys.values()):
+            refuse(work, [moved[e] for e, other in second.whys.items() if other == why], why)
         texts |= {f: t for f, d in second.drafts.items() if (t := written(d)) != d.source.text}
     return texts
 
@@ -175,22 +177,6 @@ def _wrong(texts: dict[str, str], edits: Sequence[Edit], work: Work, check: _Che
         if said := far(wanted, found, check.tolerance):
             return said
     return "" if any(e.what == "input" for e in edits) else other_outputs(check.treated, patched)
-
-
-def place_of(edit: Edit, program: Program) -> str:
-    """'net.py:12' for an edit; "" where it is not known."""
-    if edit.line:
-        return edit.line
-    site = program.optimizer_site if edit.what == "optimizer" else program.sites.get(edit.path)
-    if edit.what == "optimizer" and not edit.old:
-        return ""
-    return site.place if site is not None else ""
-
-
-def kind_of(edit: Edit, program: Program) -> str:
-    """Class of the module that an edit is about."""
-    found = modules_of(program.model).get(edit.path)
-    return type(found).__name__ if found is not None else ""
 
 
 def _proof(check: _Check) -> str:

@@ -15,7 +15,7 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
     for placed in place(work, edits):
         name, equals, value = placed.edits[0].new.partition("=")
         if len({e.new for e in placed.edits}) > 1 or not equals or not name.strip().isidentifier():
-            refuse(work, placed.edits, "it is no keyword of the construction", placed.site)
+            refuse(work, placed.edits, "it is no keyword of the construction")
             continue
         code = expression(placed.draft, value.strip())
 

@@ -44,7 +44,7 @@ def _first(edit: Edit, code: str, work: Work) -> None:
         call, draft = placed.call, placed.draft
         inner = [name_of(a.value) for a in call.args if isinstance(a.value, cst.Call)]
         if name_of(call).rpartition(".")[2] != "Sequential" or any("OrderedDict" in name for name in inner):
-            refuse(work, [edit], "the network is not written as a plain Sequential", placed.site)
+            refuse(work, [edit], "the network is not written as a plain Sequential")
             continue
         name = define(
             draft, "Standardise", _CODE.format(said="Brings the input to mean 0 and deviation 1", formula=code)

@@ -131,7 +131,8 @@ def _loop(model: nn.Module, treated: list[nn.Module], paths: list[str]) -> list[
         alike = [m for m in model.modules() if isinstance(m, types)]
         named = f"nn.{kinds[0]}" if len(kinds) == 1 else "(" + ", ".join(f"nn.{k}" for k in kinds) + ")"
         every = f"[m for m in model.modules() if isinstance(m, {named})]"
-        for cut, rows in (("", alike), ("[:-1]", alike[:-1]), ("[-1:]", alike[-1:]), ("[1:]", alike[1:])):
+        cuts = (("", alike), ("[:-1]", alike[:-1]), ("[-1:]", alike[-1:]), ("[:1]", alike[:1]), ("[1:]", alike[1:]))
+        for cut, rows in (*cuts, ("[1:-1]", alike[1:-1])):
             if {id(m) for m in rows} == ids:
                 return [f"    for module in {every}{cut}:"]
     listed = ", ".join(f'"{p}"' for p in paths)

@@ -18,10 +18,10 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
         kinds = {type(m).__name__ for m in placed.modules}
         called = full_name(name_of(placed.call), bindings(placed.draft.source)).rpartition(".")[2]
         if kinds != {called}:
-            refuse(work, placed.edits, "the class is chosen while the program runs", placed.site)
+            refuse(work, placed.edits, "the class is chosen while the program runs")
             continue
         if {e.old.rpartition(".")[2] for e in placed.edits} != {called}:
-            refuse(work, placed.edits, f"the source makes {called} here", placed.site)
+            refuse(work, placed.edits, f"the source makes {called} here")
             continue
         _swap(placed, called, work)
 
@@ -45,7 +45,7 @@ def _swap(placed: Placed, called: str, work: Work) -> None:
 
         draft.swaps.setdefault(placed.call, []).append(rename)
     elif len({e.new for e in placed.edits}) > 1:
-        refuse(work, placed.edits, "this line makes several modules that need different ones", placed.site)
+        refuse(work, placed.edits, "this line makes several modules that need different ones")
     else:
         value = expression(draft, placed.edits[0].new)
         draft.swaps.setdefault(placed.call, []).append(lambda _: value)

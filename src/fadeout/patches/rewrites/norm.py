@@ -18,7 +18,7 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
     for placed in place(work, edits):
         code = _common(placed)
         if code is None:
-            refuse(work, placed.edits, "this line makes several modules that need different norms", placed.site)
+            refuse(work, placed.edits, "this line makes several modules that need different norms")
         else:
             follow(placed, expression(placed.draft, code), work)
 

@@ -19,7 +19,7 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
     for edit in edits:
         new = _call(edit.new)
         if new is None:
-            refuse(work, [edit], "it is no construction and no call", work.program.optimizer_site)
+            refuse(work, [edit], "it belongs into the training loop")
         elif name_of(new).rpartition(".")[2].startswith("clip_grad"):
             _clip(edit, new, work)
         else:
@@ -42,13 +42,13 @@ def _construct(edit: Edit, new: cst.Call, work: Work) -> None:
     try:
         draft = draft_of(work, site.file)
     except FadeoutError as error:
-        refuse(work, [edit], str(error).removeprefix("patch: "), site)
+        refuse(work, [edit], str(error).removeprefix("patch: "))
         return
     call = call_at(draft.source, site)
     kind = type(work.program.optimizer).__name__
     called = full_name(name_of(call), bindings(draft.source)).rpartition(".")[2] if call is not None else ""
     if call is None or called != kind or not call.args or any(a.star for a in call.args):
-        refuse(work, [edit], "the class or its arguments are chosen while the program runs", site)
+        refuse(work, [edit], "the class or its arguments are chosen while the program runs")
         return
     func = expression(draft, cst.Module([]).code_for_node(new.func))
     same = name_of(new).rpartition(".")[2] == called

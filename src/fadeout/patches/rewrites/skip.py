@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import libcst as cst
 
 from fadeout.patches.draft import Draft, Gather, define, expression
-from fadeout.patches.placing import Placed, Work, place, refuse
+from fadeout.patches.placing import Placed, Work, draft_of, place, refuse
 from fadeout.patches.rewrites.norm import is_element, joined
+from fadeout.patches.source import calls_on
 from fadeout.treatments.treatment import Edit
 
 _CODE = '''class NAME(nn.Module):
@@ -28,14 +30,15 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
     "x + f(x)", "(x + f(x)) / 2 ** 0.5", "x + alpha * f(x)" with a number alpha that is learned and starts at 0, or
     "nn.Linear(8, 4)(x) + f(x)" with another way than x itself.
     """
-    for placed in place(work, edits):
+    called = [e for e in edits if e.line and not e.until and _in_function(e, edits, work)]
+    for placed in place(work, [e for e in edits if e not in called]):
         draft = placed.draft
         if len({e.new for e in placed.edits}) > 1:
-            refuse(work, placed.edits, "this line makes several modules that need different ways around", placed.site)
+            refuse(work, placed.edits, "this line makes several modules that need different ways around")
             continue
         last = _last(placed, work)
         if isinstance(last, str):
-            refuse(work, placed.edits, last, placed.site)
+            refuse(work, placed.edits, last)
             continue
         template, way = _template(placed.edits[0].new or "x + f(x)", draft)
         name = define(draft, "Residual", template)
@@ -52,6 +55,47 @@ def rewrite(edits: Sequence[Edit], work: Work) -> None:
             return cst.Call(func=cst.Name(name), args=args)
 
         draft.swaps.setdefault(placed.call, []).append(wrap)
+
+
+def _in_function(edit: Edit, edits: Sequence[Edit], work: Work) -> bool:
+    """Whether the line holds act(layer(x)) once, so that x + act(layer(x)) can stand there; written, if so."""
+    name, _, number = edit.line.rpartition(":")
+    files = [f for f in work.program.files if Path(f).name == name]
+    if len(files) != 1 or not number.isdigit() or "nn." in edit.new or "alpha" in edit.new:
+        return False
+    draft = draft_of(work, files[0])
+    found = [(c, x) for c in calls_on(draft.source, int(number)) if (x := _innermost(c)) is not None]
+    if len(found) != 1 or len({e.new for e in edits if e.line == edit.line}) > 1:
+        return False
+    call, x = found[0]
+    if edit is next(e for e in edits if e.line == edit.line):
+        draft.swaps.setdefault(call, []).append(lambda value: _formula(edit.new, value, x))
+    return True
+
+
+def _innermost(call: cst.Call) -> cst.BaseExpression | None:
+    """x of act(layer(x)), layer(x).act() and the like."""
+    inner = call.args[0].value if len(call.args) == 1 else None
+    if not call.args and isinstance(call.func, cst.Attribute):
+        inner = call.func.value
+    if not isinstance(inner, cst.Call) or len(inner.args) != 1:
+        return None
+    x = inner.args[0].value
+    return x if isinstance(x, cst.Name) else None
+
+
+def _formula(formula: str, value: cst.BaseExpression, x: cst.BaseExpression) -> cst.BaseExpression:
+    class Putting(cst.CSTTransformer):
+        def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+            return (
+                value if isinstance(original_node.func, cst.Name) and original_node.func.value == "f" else updated_node
+            )
+
+        def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+            return x if original_node.value == "x" else updated_node
+
+    put = cst.parse_expression(formula).visit(Putting())
+    return cst.parse_expression(f"({cst.Module([]).code_for_node(put)})")  # type: ignore[arg-type]
 
 
 def _last(placed: Placed, work: Work) -> cst.CSTNode | str | None:
