@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from patch_cases import HEAD, PROGRAMS, X, edit
+from layer_cases import LAYERS
+from other_cases import OTHERS
+from patch_case import HEAD, X, edit
 from torch import nn
 
 from fadeout.errors import FadeoutError
 from fadeout.patches import apply_patch, patch_of
 from fadeout.patches.program import run
+
+PROGRAMS = LAYERS | OTHERS
 
 
 def write(folder, files):
@@ -65,11 +69,14 @@ def test_a_patch_applies_and_builds_the_treated_network(program, tmp_path, monke
     for path, text in patch.files.items():
         assert Path(path).read_bytes().decode() == text
     model, *rest = load(tmp_path, program.spec, monkeypatch)
-    shapes = [sorted(tuple(p.shape) for p in m.parameters()) for m in (model, treated)]
-    assert shapes[0] == shapes[1]
-    if rest:
+    shapes = [[tuple(p.shape) for p in m.parameters()] for m in (model, treated)]
+    assert sorted(shapes[0]) == sorted(shapes[1])
+    if shapes[0] == shapes[1] and rest and program.runs:
+        with torch.no_grad():
+            for mine, its in zip(model.parameters(), treated.parameters(), strict=True):
+                mine.copy_(its)
         x = rest[0][0] if isinstance(rest[0], tuple) else rest[0]
-        model(x)
+        assert torch.allclose(model.eval()(x), treated.eval()(x), atol=1e-5)
 
 
 def build_nets(folder, body):

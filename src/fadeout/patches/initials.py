@@ -43,8 +43,8 @@ def initial_code(new: str) -> tuple[str, ...] | None:
     Args:
         new: "he", "lecun", "glorot", "orthogonal"; with a gain, "critical 1.414", "orthogonal 4": weights of
             variance gain^2 / fan_in; with an activation, "critical gelu"; with biases that take off the mean of
-            a sigmoid before, "critical 4 centred"; "zeros", "zero bias", "identity", "forget bias 1", "chrono(100)", "embedding"; or lines
-            of Python about `module`, parted by line ends or semicolons.
+            a sigmoid before, "critical 4 centred"; "zeros", "zero bias", "identity", "forget bias 1", "chrono(100)",
+            "embedding"; or lines of Python about `module`, parted by line ends or semicolons.
     """
     if "module" in new and "(" in new:
         lines = [line for part in new.split("\n") for line in part.split("; ")]

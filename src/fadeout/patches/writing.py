@@ -111,7 +111,7 @@ def _attempt(edits: Sequence[Edit], work: Work, check: _Check) -> tuple[dict[str
             return {}, "none of the changes could be written into your files"
         if any(e.what not in _BESIDE for e in work.refused):
             return {}, "only a part of the changes could be written into your files, and a part is not what was tested"
-        return texts, _wrong(texts, edits, work, check)
+        return texts, _wrong(texts, work, check)
     except FadeoutError as error:
         return {}, str(error)
     except Exception as error:
@@ -160,7 +160,7 @@ def _weighted(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(p, m) for p, m in model.named_modules() if any(w.dim() > 1 for w in m.parameters(recurse=False))]
 
 
-def _wrong(texts: dict[str, str], edits: Sequence[Edit], work: Work, check: _Check) -> str:
+def _wrong(texts: dict[str, str], work: Work, check: _Check) -> str:
     """What the patched program does otherwise than the treated network; "" where it does the same."""
     patched = run(check.factory, texts, seed=check.seed)
     if check.treated is None:
@@ -170,13 +170,16 @@ def _wrong(texts: dict[str, str], edits: Sequence[Edit], work: Work, check: _Che
     if said := differs(work.program.model, patched, check.treated, optimizer):
         return said
     if check.examine is not None:
-        wanted = check.examine(check.treated)
+        try:
+            wanted = check.examine(check.treated)
+        except Exception as error:
+            raise FadeoutError(f"the treated network can't be examined: {_said(error)}") from error
         found = [check.examine(patched.model)]
         if far(wanted, found, check.tolerance):  # one unlucky draw is no proof
             found += [check.examine(run(check.factory, texts, seed=check.seed + i).model) for i in (1, 2)]
         if said := far(wanted, found, check.tolerance):
             return said
-    return "" if any(e.what == "input" for e in edits) else other_outputs(check.treated, patched)
+    return "" if "input" in refused else other_outputs(check.treated, patched)
 
 
 def _proof(check: _Check) -> str:

@@ -104,7 +104,7 @@ def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
             refuse(work, [edit], "it is no expression in y")
             continue
         old = edit.old.rpartition(".")[2].lower()
-        made = [p for p, m in modules_of(work.program.model).items() if type(m).__name__.lower() == old]
+        made = _outputs(work.program.model, old)
         if not edit.path and old and len(made) != 1:
             _in_forward(edit, old, work)
             continue
@@ -115,6 +115,13 @@ def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
                 _CODE.format(said="Stretches the output so that it reaches the targets", formula=code),
             )
             follow(placed, cst.Call(func=cst.Name(name)), work)
+
+
+def _outputs(model: nn.Module, old: str) -> list[str]:
+    """Modules that may be the output activation: the last of a Sequential, or the only one of its class."""
+    made = [p for p, m in modules_of(model).items() if type(m).__name__.lower() == old]
+    last = str(len(model) - 1) if isinstance(model, nn.Sequential) else ""
+    return [last] if last in made else made
 
 
 def _in_forward(edit: Edit, old: str, work: Work) -> None:
