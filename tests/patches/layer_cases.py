@@ -37,7 +37,8 @@ LAYERS = {
         treat=both(swap(("1", nn.ReLU())), he),
         holds=(
             "+def _initialise(model):",
-            "+    for module in [m for m in model.modules() if isinstance(m, nn.Linear)]:",
+            "+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]",
+            "+    for module in layers:",
             "+    return _initialise(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))), torch.randn(16, 8)",
         ),
     ),
@@ -54,8 +55,8 @@ LAYERS = {
         ),
         treat=swap(("0", After(nn.Linear(8, 8), nn.LayerNorm(8)))),
         holds=(
-            "isinstance(m, nn.Linear)][:-1]:",
-            "isinstance(m, nn.Linear)][-1:]:",
+            "+    for module in layers[:-1]:",
+            "+    for module in layers[-1:]:",
             "+    _initialise(net)",
             "xavier_normal_",
         ),

@@ -173,7 +173,7 @@ def build():
     ),
     "standardised input of a sequential": Program(
         files={"net.py": HEAD + f"def build():\n    return nn.Sequential(nn.Linear(8, 2)), {X}\n"},
-        edits=(edit("input", "", "", "(x - torch.tensor([1.0])) / 2.0"),),
+        edits=(edit("input", "", "x", "(x - torch.tensor([1.0])) / 2.0"),),
         treat=lambda model, _: model.register_forward_pre_hook(lambda m, args: ((args[0] - 1.0) / 2.0,)),
         holds=("+    return nn.Sequential(Standardise(), nn.Linear(8, 2))", "device=x.device"),
     ),
@@ -205,13 +205,13 @@ def build():
         files=functional("        return torch.sigmoid(self.b(torch.tanh(self.a(x))))"),
         edits=(edit("output", "", "sigmoid", "-0.1 + 1.2 * sigmoid(x)"),),
         treat=stretched,
-        holds=("+        return (-0.1 + 1.2 * torch.sigmoid(self.b(torch.tanh(self.a(x)))))",),
+        holds=("+        return -0.1 + 1.2 * torch.sigmoid(self.b(torch.tanh(self.a(x))))",),
     ),
     "a way around a function": Program(
         files=functional("        x = torch.tanh(self.a(x))\n        return self.b(x)"),
         edits=(edit("skip", "a", "", "x + 0.5 * f(x)", "net.py:12"),),
         treat=lambda model, _: setattr(type(model), "forward", lambda self, x: self.b(x + 0.5 * torch.tanh(self.a(x)))),
-        holds=("+        x = (x + 0.5 * torch.tanh(self.a(x)))",),
+        holds=("+        x = x + 0.5 * torch.tanh(self.a(x))",),
     ),
     "a compiled network": Program(
         files={

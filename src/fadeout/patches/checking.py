@@ -13,6 +13,7 @@ from fadeout.call.case import seeded
 from fadeout.patches.program import Program
 
 Examine = Callable[[Any], tuple[str, float]]
+_ROUNDING = 1e-2  # of numbers in edits, which have four digits
 _HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity)
 
 
@@ -48,7 +49,7 @@ def differs(user: nn.Module, patched: Program, treated: nn.Module, optimizer: An
 def other_outputs(treated: nn.Module, patched: Program) -> str:
     """Whether the outputs differ once the weights are the same; the patched network gets those of the other."""
     gap = _gap(treated, patched) if patched.batch is not None else None
-    if gap is None or gap <= 1e-3:
+    if gap is None or gap <= _ROUNDING:
         return ""
     return f"on the same weights the patched program gives other outputs (they differ by {gap:.2g} of their size)"
 

@@ -107,6 +107,11 @@ def around(source: Source, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         node = parent
 
 
+def is_alone(source: Source, node: cst.CSTNode) -> bool:
+    """Whether an expression is the whole of an assignment, a return or an argument, so that it needs no brackets."""
+    return isinstance(source.parents.get(node), cst.Assign | cst.Return | cst.Arg)
+
+
 def dotted(node: cst.CSTNode) -> str:
     """'nn.Linear' of a name or a chain of attributes; "" of anything else."""
     if isinstance(node, cst.Name):

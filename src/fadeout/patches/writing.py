@@ -1,6 +1,5 @@
 """Writing a patch: every edit is placed and written, the new program run, compared and, if it is right, handed out."""
 
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -51,12 +50,7 @@ def patch_of(
         tolerance: How many decades the two may lie apart; a quarter of their number where that is more.
         root: The folder that names in the diff start from; None: the current one, or the one that holds the files.
         seed: For the factory.
-
-    Raises:
-        FadeoutError: If libcst is missing, or a name that is given is wrong.
     """
-    if importlib.util.find_spec("libcst") is None:
-        raise FadeoutError("patch: libcst is not installed; pip install 'fadeout[patch]'")
     given, by_hand = (edits.edits, edits.recipe) if isinstance(edits, Receipt) else (tuple(edits), ())
     given = worded(given)
     try:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import libcst as cst
 from torch import nn
@@ -13,7 +14,7 @@ from fadeout.patches.placing import Work, draft_of, place, refuse
 from fadeout.patches.program import code_of, modules_of
 from fadeout.patches.rewrites.function import called_name, calls_named
 from fadeout.patches.rewrites.norm import follow
-from fadeout.patches.source import around
+from fadeout.patches.source import around, is_alone
 from fadeout.treatments.treatment import Edit
 
 _CODE = '''class NAME(nn.Module):
@@ -97,7 +98,7 @@ def rewrite_output(edits: Sequence[Edit], work: Work) -> None:
                 continue
             draft, calls = found
             for call in calls:
-                draft.swaps.setdefault(call, []).append(lambda old, edit=edit: _around(old, edit))  # type: ignore[misc]
+                draft.swaps.setdefault(call, []).append(partial(_around, edit=edit, alone=is_alone(draft.source, call)))
             continue
         code = _in("x", edit)
         if code is None:
@@ -135,12 +136,12 @@ def _in_forward(edit: Edit, old: str, work: Work) -> None:
     if len(calls) != 1:
         refuse(work, [edit], f"forward calls {old} {len(calls)} times")
         return
-    draft.swaps.setdefault(calls[0], []).append(lambda call: _around(call, edit))
+    draft.swaps.setdefault(calls[0], []).append(partial(_around, edit=edit, alone=is_alone(draft.source, calls[0])))
 
 
-def _around(call: cst.BaseExpression, edit: Edit) -> cst.BaseExpression:
+def _around(call: cst.BaseExpression, edit: Edit, alone: bool) -> cst.BaseExpression:
     code = _in(cst.Module([]).code_for_node(call), edit)
-    return cst.parse_expression(f"({code})") if code else call
+    return cst.parse_expression(code if alone else f"({code})") if code else call
 
 
 def _in(value: str, edit: Edit) -> str | None:
@@ -150,7 +151,9 @@ def _in(value: str, edit: Edit) -> str | None:
     except SyntaxError:
         return None
     old = edit.old.rpartition(".")[2].lower()
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - {"torch", "nn", "F", "math", old}
+    called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called}
+    names -= {"torch", "nn", "F", "math"}
     if len(names) != 1:
         return None
     variable, put = names.pop(), ast.parse(value, mode="eval").body

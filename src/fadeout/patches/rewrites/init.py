@@ -112,28 +112,33 @@ def _function(edits: Sequence[Edit], work: Work) -> str:
     for edit in edits:
         groups.setdefault(edit.new, []).append(edit.path)
     lines = ["def NAME(model):", '    """Draws the weights anew."""']
+    last = ""
     for new, paths in groups.items():
         treated = [modules[p] for p in paths]
         code = initial_code(new) or ()
-        lines += _loop(model, treated, paths)
+        named, loop = _loop(model, treated, paths)
+        if named and f"    layers = {named}" != last:
+            last = f"    layers = {named}"
+            lines.append(last)
+        lines.append(loop)
         for line in code:
             lacks = "module.bias" in line and any(getattr(m, "bias", None) is None for m in treated)
             lines += ["        if module.bias is not None:", f"            {line}"] if lacks else [f"        {line}"]
     return "\n".join([*lines, "    return model"]) + "\n"
 
 
-def _loop(model: nn.Module, treated: list[nn.Module], paths: list[str]) -> list[str]:
-    """The head of a loop over just these modules, as short as it can be said."""
+def _loop(model: nn.Module, treated: list[nn.Module], paths: list[str]) -> tuple[str, str]:
+    """A list of layers, and the head of a loop over just the treated ones of them, as short as it can be said."""
     kinds = sorted({type(m).__name__ for m in treated})
     ids = {id(m) for m in treated}
     if all(hasattr(nn, k) for k in kinds):
         types = tuple(getattr(nn, k) for k in kinds)
         alike = [m for m in model.modules() if isinstance(m, types)]
         named = f"nn.{kinds[0]}" if len(kinds) == 1 else "(" + ", ".join(f"nn.{k}" for k in kinds) + ")"
-        every = f"[m for m in model.modules() if isinstance(m, {named})]"
         cuts = (("", alike), ("[:-1]", alike[:-1]), ("[-1:]", alike[-1:]), ("[:1]", alike[:1]), ("[1:]", alike[1:]))
         for cut, rows in (*cuts, ("[1:-1]", alike[1:-1])):
             if {id(m) for m in rows} == ids:
-                return [f"    for module in {every}{cut}:"]
+                every = f"[m for m in model.modules() if isinstance(m, {named})]"
+                return every, f"    for module in layers{cut}:"
     listed = ", ".join(f'"{p}"' for p in paths)
-    return [f"    for module in map(model.get_submodule, [{listed}]):"]
+    return "", f"    for module in map(model.get_submodule, [{listed}]):"

@@ -9,7 +9,7 @@ import libcst as cst
 from fadeout.patches.draft import Draft, Gather, define, expression
 from fadeout.patches.placing import Placed, Work, draft_of, place, refuse
 from fadeout.patches.rewrites.norm import is_element, joined
-from fadeout.patches.source import calls_on
+from fadeout.patches.source import calls_on, is_alone
 from fadeout.treatments.treatment import Edit
 
 _CODE = '''class NAME(nn.Module):
@@ -69,7 +69,9 @@ def _in_function(edit: Edit, edits: Sequence[Edit], work: Work) -> bool:
         return False
     call, x = found[0]
     if edit is next(e for e in edits if e.line == edit.line):
-        draft.swaps.setdefault(call, []).append(lambda value: _formula(edit.new, value, x))
+        draft.swaps.setdefault(call, []).append(
+            lambda value: _formula(edit.new, value, x, is_alone(draft.source, call))
+        )
     return True
 
 
@@ -84,7 +86,7 @@ def _innermost(call: cst.Call) -> cst.BaseExpression | None:
     return x if isinstance(x, cst.Name) else None
 
 
-def _formula(formula: str, value: cst.BaseExpression, x: cst.BaseExpression) -> cst.BaseExpression:
+def _formula(formula: str, value: cst.BaseExpression, x: cst.BaseExpression, alone: bool) -> cst.BaseExpression:
     class Putting(cst.CSTTransformer):
         def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
             return (
@@ -95,7 +97,8 @@ def _formula(formula: str, value: cst.BaseExpression, x: cst.BaseExpression) -> 
             return x if original_node.value == "x" else updated_node
 
     put = cst.parse_expression(formula).visit(Putting())
-    return cst.parse_expression(f"({cst.Module([]).code_for_node(put)})")  # type: ignore[arg-type]
+    code = cst.Module([]).code_for_node(put)  # type: ignore[arg-type]
+    return cst.parse_expression(code if alone else f"({code})")
 
 
 def _last(placed: Placed, work: Work) -> cst.CSTNode | str | None:
