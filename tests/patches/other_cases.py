@@ -3,6 +3,7 @@
 import torch
 from patch_case import (
     HEAD,
+    After,
     Formula,
     Program,
     X,
@@ -232,5 +233,56 @@ def build():
         edits=(edit("output", "", "tanh", "0.5 + 2 * tanh(x)"),),
         treat=lambda model, _: model.register_forward_hook(lambda m, args, out: 0.5 + 2 * out),
         holds=("nn.Linear(8, 2), nn.Tanh(), Stretch())",),
+    ),
+    "a byte order mark": Program(
+        files={
+            "net.py": "\ufeffimport torch\nfrom torch import nn\n\n"
+            + f"def build():\n    print('hello')\n    return nn.Sequential(nn.Linear(8, 8), nn.Tanh()), {X}\n"
+        },
+        edits=(edit("module", "1", "Tanh", "nn.ReLU()"), edit("init", "0", "", "he")),
+        treat=swap(("1", nn.ReLU())),
+        holds=(" \ufeffimport torch", "+    return _initialise(nn.Sequential"),
+    ),
+    "names of the user's own": Program(
+        files={
+            "net.py": "import torch\nimport torch.nn as tnn\n\nF = 3\nnn = 4\n\n\nclass Residual:\n    pass\n\n\n"
+            + f"def build():\n    return tnn.Sequential(tnn.Linear(8, 8), tnn.Tanh()), {X}\n"
+        },
+        edits=(edit("module", "1", "Tanh", "nn.ReLU()"), edit("skip", "0", "Linear", "x + f(x)")),
+        treat=both(swap(("1", nn.ReLU())), wrap(p0=lambda m: Formula(m, lambda f, x: x + f(x)))),
+        holds=("+class Residual2(tnn.Module):", "tnn.Sequential(Residual2(tnn.Linear(8, 8)), tnn.ReLU())"),
+    ),
+    "shared and repeated": Program(
+        files={
+            "net.py": HEAD
+            + f"""class Net(nn.Module):
+    def __init__(self, act=nn.Sigmoid()):
+        super().__init__()
+        self.act = act
+        self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(3)])
+        self.again = self.act
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.act(layer(x))
+        return self.again(x)
+
+
+def build():
+    return Net(), {X}
+"""
+        },
+        edits=(
+            edit("module", "again", "Sigmoid", "nn.ReLU()"),
+            *(edit("norm", f"layers.{i}", "Linear", "nn.LayerNorm(8)") for i in range(3)),
+        ),
+        treat=both(
+            swap(("act", act := nn.ReLU()), ("again", act)),
+            wrap(**{f"layers_{i}": lambda m: After(m, nn.LayerNorm(8)) for i in range(3)}),
+        ),
+        holds=(
+            "+    def __init__(self, act=nn.ReLU()):",
+            "nn.ModuleList([nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)) for _ in range(3)])",
+        ),
     ),
 }

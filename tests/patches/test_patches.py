@@ -48,11 +48,13 @@ def program(request):
     return PROGRAMS[request.param]
 
 
-def test_a_patch_applies_and_builds_the_treated_network(program, tmp_path, monkeypatch):
+def test_a_patch_applies_and_builds_the_treated_network(program, tmp_path, monkeypatch, capsys):
     write(tmp_path, program.files)
     treated, *_ = load(tmp_path, program.spec, monkeypatch)
     program.treat(treated, None)
+    capsys.readouterr()
     patch = patch_of(f"{tmp_path}/{program.spec}", program.edits, treated=treated, examine=examine, root=tmp_path)
+    assert not capsys.readouterr().out, "what the program prints would spoil --json"
     assert {n: (tmp_path / n).read_bytes().decode() for n in program.files} == program.files, "the disk is untouched"
     if program.recipe:
         assert not patch.files and not patch.diff and not patch.checked and patch.why
@@ -67,7 +69,7 @@ def test_a_patch_applies_and_builds_the_treated_network(program, tmp_path, monke
     subprocess.run(["git", "apply", "--check", str(file)], cwd=tmp_path, check=True)
     subprocess.run(["git", "apply", "--whitespace=nowarn", str(file)], cwd=tmp_path, check=True)
     for path, text in patch.files.items():
-        assert Path(path).read_bytes().decode() == text
+        assert Path(path).read_bytes().decode().removeprefix("\ufeff") == text
     model, *rest = load(tmp_path, program.spec, monkeypatch)
     shapes = [[tuple(p.shape) for p in m.parameters()] for m in (model, treated)]
     assert sorted(shapes[0]) == sorted(shapes[1])

@@ -4,10 +4,11 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import io
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -100,7 +101,7 @@ def run(factory: str | Callable[..., Any], texts: Mapping[str, str] | None = Non
 
 def _watched(load: Callable[[], tuple[Any, str]], seed: int, name: str, *, by_import: bool) -> Program:
     optimizers: dict[int, Site | None] = {}
-    with seeded(seed), _constructions(optimizers):
+    with seeded(seed), _constructions(optimizers), redirect_stdout(io.StringIO()):  # --json goes there
         found, file = load()
         made = found if isinstance(found, nn.Module) else found()
     parts = [made] if isinstance(made, nn.Module) else list(made) if isinstance(made, tuple) else []

@@ -71,13 +71,15 @@ def patch_of(
     if why or not texts:
         lines = [work.refused.get(e) or sentence(e, place_of(e, user), kind=kind_of(e, user)) for e in given]
         return Patch(recipe=once([*by_hand, *lines]), why=why)
-    originals = {f: read_text(f)[0] for f in texts}
+    originals, encodings = ({f: read_text(f)[i] for f in texts} for i in (0, 1))
+    marks = {f: "\ufeff" if encodings[f] == "utf-8-sig" else "" for f in texts}
+    old, new = ({f: marks[f] + t for f, t in side.items()} for side in (originals, texts))
     base = root_of(list(texts), root)
     return Patch(
         files=texts,
         originals=originals,
-        encodings={f: read_text(f)[1] for f in texts},
-        diff=diff_of(originals, texts, base),
+        encodings=encodings,
+        diff=diff_of(old, new, base),
         root=str(base),
         recipe=once([*by_hand, *work.refused.values()]),
         checked=treated is not None,
