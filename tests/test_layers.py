@@ -15,7 +15,7 @@ LAYERS = (
     "lab adapters",
     "live",
     "trials",
-    "engines",
+    "engines patches",
     "planning",
     "exams pages outlook target data",
     "render store",

@@ -28,6 +28,7 @@ class Edit:
         old: What stood there: "Sigmoid", "sigmoid", "SGD".
         new: What stands there now, as an expression: "nn.ReLU()", "F.relu", "torch.optim.Adam(lr=0.01)".
         line: "net.py:12" of the user's call, where it is known.
+        until: For "skip": the last module inside, where the way leads around more than the one at `path`.
     """
 
     what: str
@@ -35,6 +36,7 @@ class Edit:
     old: str
     new: str
     line: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
