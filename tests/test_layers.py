@@ -15,6 +15,7 @@ LAYERS = (
     "lab adapters",
     "live",
     "trials",
+    "racing",
     "engines",
     "exams pages outlook target data",
     "render store",
@@ -111,8 +112,9 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_public_names_are_pinned():
     assert set(fadeout.__all__) == {
-        "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "RULES", "Reading", "__version__",
-        "compare", "diagnose", "examine", "load", "measure", "predict", "read", "report", "save",
+        "Case", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "RULES", "Reading", "Trial",
+        "__version__", "compare", "diagnose", "examine", "load", "measure", "predict", "read", "report", "save",
+        "trial",
     }  # fmt: skip
     assert len(fadeout.__all__) <= 30
     for name in fadeout.__all__:

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 from fadeout.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from fadeout.call.case import Case
     from fadeout.errors import FadeoutError, ModelError
     from fadeout.exams import examine, read
     from fadeout.forecast.prediction import predict
     from fadeout.pages import compare, report
     from fadeout.probe.measurement import measure
-    from fadeout.records import Exam, Finding, Ledger, Reading
+    from fadeout.records import Exam, Finding, Ledger, Reading, Trial
     from fadeout.rules import RULES, Limits, diagnose
     from fadeout.store import load, save
+    from fadeout.trials import trial
 
 _NAMES = {
+    "Case": "fadeout.call.case",
     "Exam": "fadeout.records",
     "FadeoutError": "fadeout.errors",
     "Finding": "fadeout.records",
@@ -27,6 +30,7 @@ _NAMES = {
     "ModelError": "fadeout.errors",
     "RULES": "fadeout.rules",
     "Reading": "fadeout.records",
+    "Trial": "fadeout.records",
     "compare": "fadeout.pages",
     "diagnose": "fadeout.rules",
     "examine": "fadeout.exams",
@@ -36,11 +40,12 @@ _NAMES = {
     "read": "fadeout.exams",
     "report": "fadeout.pages",
     "save": "fadeout.store",
+    "trial": "fadeout.trials",
 }
 
 __all__ = [
-    "RULES", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Reading", "__version__", "compare",
-    "diagnose", "examine", "load", "measure", "predict", "read", "report", "save",
+    "RULES", "Case", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Reading", "Trial",
+    "__version__", "compare", "diagnose", "examine", "load", "measure", "predict", "read", "report", "save", "trial",
 ]  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""Pages: exams side by side, and one exam as a page.  No torch."""
+"""Pages: exams side by side, and an exam or a trial as a page.  No torch."""
 
 import os
 from pathlib import Path
 
-from fadeout.records import Exam
+from fadeout.records import Exam, Trial
 from fadeout.render.html import page
+from fadeout.render.race.page import race_page
 from fadeout.render.terminal import CompareTable, compare_table
 from fadeout.store.replace import write_whole
 
@@ -23,12 +24,14 @@ def compare(first: Exam, second: Exam, *, names: tuple[str, str] = ("before", "a
     return compare_table(first, second, names=names)
 
 
-def report(exam: Exam, path: str | os.PathLike[str]) -> Path:
-    """Write one self-contained offline HTML page.
+def report(exam: Exam | Trial, path: str | os.PathLike[str]) -> Path:
+    """Write one self-contained offline HTML page of an exam or a trial.
 
     Raises:
         FadeoutError: If the file can't be written.
     """
+    if isinstance(exam, Trial):
+        return write_whole(path, race_page(exam), verb="report")
     if not isinstance(exam, Exam):
         raise TypeError(f"report: expected an Exam, got {type(exam).__name__}; report(exam, path)")
     return write_whole(path, page(exam), verb="report")

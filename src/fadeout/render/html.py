@@ -54,8 +54,8 @@ def page(exam: Exam, *, title: str | None = None) -> str:
     return template.substitute(
         title=escape(f"{name}: {words.VERDICT_WORDS[exam.verdict].lower()}"),
         body=body,
-        library=_library(),
-        charts=_json(drawn),
+        library=library(),
+        charts=json_of(drawn),
     )
 
 
@@ -88,7 +88,7 @@ def fragment(exam: Exam) -> str:
 
 
 @cache
-def _library() -> str:
+def library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script.
 
     The three addresses inside (a help page, a schema, an editor that is switched off) lose
@@ -98,7 +98,7 @@ def _library() -> str:
     return bundle.replace("https://", "").replace("</script", "<\\/script")
 
 
-def _json(value: Any) -> str:
+def json_of(value: Any) -> str:
     """JSON that can stand inside a script tag; what is no number for a chart is null."""
     text = json.dumps(_drawable(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

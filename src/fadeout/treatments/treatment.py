@@ -43,6 +43,7 @@ class Receipt:
         notes: What could not be done, and why.
         recipe: Lines for a person to change by hand, where a live network can't show the change.
         undo: Puts everything back bit for bit: weights, buffers, modules, hooks, optimizer, random state.
+        optimizer: A new one to train with from now on; None: the patient's, as it was or changed in place.
     """
 
     treatment: str
@@ -51,6 +52,7 @@ class Receipt:
     edits: tuple[Edit, ...] = ()
     notes: tuple[str, ...] = ()
     recipe: tuple[str, ...] = ()
+    optimizer: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
