@@ -130,7 +130,7 @@ def _known(treatments: Sequence[Treatment] | Mapping[str, Treatment] | None, pla
     missing = [entry.treatment for entry in plan.entries if entry.treatment not in known]
     if missing:
         raise FadeoutError(
-            f"trial: the plan names {missing[0]!r}, which is none of the treatments; pass treatments= with those of the plan"
+            f"trial: the plan names {missing[0]!r}, which is none of the treatments; pass treatments= with its own"
         )
     if taken := {CONTROL, AGAIN} & known.keys():
         raise FadeoutError(f"trial: a treatment can't be called {sorted(taken)[0]!r}; that is the untreated arm's name")

@@ -16,8 +16,9 @@ class OutOfTime(BaseException):
 def within(seconds: float) -> Iterator[None]:
     """Raise OutOfTime in here after so many seconds; 0 or infinity for no limit.
 
-    Works in the main thread of systems with interval timers (Linux, macOS), where no other timer is set; elsewhere there
-    is no limit.  What hangs inside one call of native code is ended when that call returns: `processes` ends it at once.
+    Works in the main thread of systems with interval timers (Linux, macOS), where no other timer is set; elsewhere
+    there is no limit.  What hangs inside one call of native code is ended when that call returns: `processes` ends it
+    at once.
     """
     able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not able or not 0 < seconds < math.inf or signal.getitimer(signal.ITIMER_REAL)[0] > 0:

@@ -153,7 +153,8 @@ def _measured(setup: Setup) -> tuple[float, float]:
 def _one_step(setup: Setup) -> tuple[float, float]:
     batch = fresh(setup.batches[0])
     reading = take_reading(Question(verb="trial", model=setup.model, batch=batch, loss=setup.loss), "brief").reading
-    return reading.ledger.decades, float(reading.depth.layers)
+    depth = reading.depth.layers
+    return reading.ledger.decades, float(depth) if depth is not None else math.nan
 
 
 def threads(number: int) -> int:

@@ -1,7 +1,7 @@
 """A worker process: reads jobs from its input, writes pieces to its output.
 
-Started with a fresh interpreter and not by `multiprocessing`, whose children import the user's script again and so need a
-`__main__` guard in it.  What user code prints goes to the error stream.
+Started with a fresh interpreter and not by `multiprocessing`, whose children import the user's script again and so
+need a `__main__` guard in it.  What user code prints goes to the error stream.
 """
 
 import os

@@ -29,8 +29,8 @@ def _again(batches: Any, name: str) -> Any:
         return [batches]
     if not isinstance(batches, Iterable):
         raise FadeoutError(
-            f"trial: {name} is of type {type(batches).__name__}; pass a list of batches, a DataLoader, or a function that "
-            "returns one"
+            f"trial: {name} is of type {type(batches).__name__}; pass a list of batches, a DataLoader, or a function "
+            "that returns one"
         )
     return list(batches) if iter(batches) is batches else batches  # a generator gives its batches once
 
@@ -44,7 +44,7 @@ def fingerprint(case: Case, seed: int) -> str:
     first, second = case.build(seed), case.build(seed)
     if first.optimizer is None and first.train_step is None:
         raise FadeoutError(
-            "trial: the case has no make_optimizer; pass e.g. make_optimizer=functools.partial(torch.optim.Adam, lr=1e-3)"
+            "trial: the case has no make_optimizer; pass one, such as functools.partial(torch.optim.Adam, lr=1e-3)"
         )
     _same(first, second, seed)
     skill = HeldOut(case, first).skill()
@@ -76,8 +76,8 @@ def _same(first: Setup, second: Setup, seed: int) -> None:
     unlike = [k for k in one if _bytes(one[k]) != _bytes(two[k])]
     if unlike:
         raise FadeoutError(
-            f"trial: make_model gives different weights each time for seed {seed} (first {unlike[0]!r}), so the arms of a "
-            "race would not start alike; draw them from torch's own random state, which is seeded for every call, and "
+            f"trial: make_model gives different weights each time for seed {seed} (first {unlike[0]!r}), so the arms "
+            "of a race would not start alike; draw them from torch's own random state, which is seeded for every call, and "
             "not from a generator that is made once, the clock or the system"
         )
     if _data(first.batches) != _data(second.batches) or _data(first.held_out) != _data(second.held_out):
@@ -101,7 +101,7 @@ def _bytes(value: Tensor) -> bytes:
     plain = value.detach().cpu().contiguous()
     if plain.layout != torch.strided or plain.is_quantized or not plain.numel():
         return repr(plain).encode()
-    return hashlib.sha256(memoryview(plain.view(-1).view(torch.uint8).numpy())).digest()
+    return hashlib.sha256(plain.view(-1).view(torch.uint8).numpy().tobytes()).digest()
 
 
 def _data(batches: Sequence[Any]) -> bytes:

@@ -59,7 +59,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A paired difference over seeds with its 95 % interval; low and high are the difference where there is one seed."""
+    """A paired difference over seeds with its 95 % interval; low and high are the same where there is one seed."""
 
     difference: float
     low: float

@@ -49,7 +49,7 @@ class Races:
             raise FadeoutError(f"trial: {self.path} is a database of another program; pass another file as store=")
         if application == APPLICATION and version > VERSION:
             raise FadeoutError(
-                f"trial: {self.path} was written by a newer fadeout (tables of version {version}, this one knows {VERSION}); "
+                f"trial: {self.path} was written by a newer fadeout (tables of version {version}, not {VERSION}); "
                 "update fadeout or pass another file as store="
             )
         base.execute("PRAGMA journal_mode = WAL")
@@ -58,7 +58,8 @@ class Races:
         )  # a killed process loses nothing; a power cut at most the last piece
         if not tables:
             base.executescript(
-                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION}; "
+                f"PRAGMA user_version = {VERSION}; COMMIT;"
             )
 
     def begin(self, key: str, told: object) -> None:

@@ -28,7 +28,7 @@ def curves(trial: Trial) -> alt.LayerChart | None:
         "kind:N",
         title=None,
         scale=alt.Scale(domain=[k for k, _ in kinds], range=[c for _, c in kinds]),
-        legend=alt.Legend(orient="top", labelLimit=0, symbolStrokeWidth=3),
+        legend=alt.Legend(orient="top", labelLimit=0, symbolOpacity=1, symbolType="circle"),
     )
     tooltip = [
         alt.Tooltip("arm:N"), alt.Tooltip("step:Q", format=",d"), alt.Tooltip("skill:Q", format=".2f"),

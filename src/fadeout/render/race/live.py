@@ -13,6 +13,7 @@ from fadeout.render.layout import cell
 
 MOST = 16  # arms on the display
 BAR = 20  # columns
+RANDOM = " (drawn at random)"
 STYLES = {"failed": "red", "stopped": "dim", "running": "bold", "done": "bold", "waiting": "dim"}
 
 
@@ -63,7 +64,7 @@ def drawn(board: Board, width: int, passed: float = 0.0, *, ascii_only: bool = F
     lines = [Text(f"  {board.stage}  {100 * share:.0f} %{_left(board, passed)}", style="bold"), Text()]
     order = sorted(board.lanes, key=_place)
     shown = order[:MOST]
-    first = max((len(lane.title) for lane in shown), default=0)
+    first = max((len(lane.title) + len(RANDOM) * (lane.role == "random") for lane in shown), default=0)
     first = max(10, min(first, width - BAR - 34))
     leader = next((lane for lane in order if lane.role != "control" and math.isfinite(lane.skill)), None)
     for lane in shown:
@@ -83,7 +84,7 @@ def _line(lane: Lane, first: int, *, leads: bool, ascii_only: bool) -> Text:
     bar = ("=" if ascii_only else "█") * full + ("." if ascii_only else "░") * (BAR - full)
     skill = f"{lane.skill:5.2f}" if math.isfinite(lane.skill) and lane.state != "failed" else "     "
     said = "leads" if leads else "failed" if lane.state == "failed" else "stopped" if lane.state == "stopped" else ""
-    title = words.plain(lane.title) if len(lane.title) <= first else words.clip(words.plain(lane.title), first)
+    title = words.clip(words.plain(lane.title) + (RANDOM if lane.role == "random" else ""), first)
     line = Text(f"    {cell(title, first)}  {bar} {skill}  {said}", no_wrap=True, overflow="crop")
     line.stylize("bold green" if leads else STYLES[lane.state], 4, 4 + first)
     return line

@@ -23,7 +23,7 @@ def race_page(trial: Trial, *, title: str | None = None) -> str:
     from fadeout.render.race import curves
 
     name = words.plain(title if title is not None else trial.case) or "race"
-    head, sentence = said.headline(trial)
+    head = said.headline(trial)[0]
     drawn: dict[str, Any] = {}
     chart = curves.curves(trial)
     parts = [tags.tag("p", f"fadeout · {name}", of="name"), _head(trial)]
@@ -31,7 +31,9 @@ def race_page(trial: Trial, *, title: str | None = None) -> str:
     parts.append(tags.tag("p", said.about(trial), of="dim wide"))
     if chart is not None:
         drawn["chart-curves"] = charts.spec(chart)
-        note = "Each line is the mean over the seeds; the band is the range of the seeds. Lines that end early were beaten."
+        note = (
+            "A line is the mean over the seeds, the band their range. Arms whose line ends early were beaten or failed."
+        )
         parts += ["<h2>Learning curves</h2>", tags.tag("p", note, of="dim")]
         parts.append('<div class="chart"><div id="chart-curves"></div></div>')
     parts += ["<h2>Arms</h2>", _table(trial), _change(trial), _wont_help(trial)]
@@ -63,7 +65,7 @@ def _table(trial: Trial) -> str:
     for row in said.rows(trial):
         name = f"{row.cells[0]}, the winner" if row.mark == "winner" else row.cells[0]
         rows.append((f"{name}; {row.why}" if row.why else name, *row.cells[1:]))
-    return tags.table(list(said.HEADS), rows, left=2)
+    return tags.table(list(said.HEADS), rows, left=2) + tags.tag("p", said.SCALE, of="dim")
 
 
 def _change(trial: Trial) -> str:

@@ -8,6 +8,8 @@ from fadeout.records import Arm, Interval, Trial
 from fadeout.render import words
 
 HEADS = ("arm", "skill on held-out rows", "decades", "effective depth", "steps", "seconds")
+_NAMES = ("He", "Glorot", "Adam", "Fixup")  # people and methods
+SCALE = "Skill: 0 is what the best constant output reaches, 1 leaves nothing to learn."
 LEARNS = 0.5  # skill: from here on a program is said to learn
 
 
@@ -61,8 +63,10 @@ def skill(value: Interval) -> str:
     """'0.93  (0.90 to 0.96)'; one number where there is one seed."""
     if not math.isfinite(value.mean):
         return "-"
-    said = f"{value.mean:.2f}"
-    return said if value.low == value.high else f"{said}  ({value.low:.2f} to {value.high:.2f})"
+    said = f"{value.mean:.2f}".replace("-0.00", "0.00")
+    if value.low == value.high:
+        return said
+    return f"{said}  ({value.low:.2f} to {min(1.0, value.high):.2f})"  # no skill is above 1, whatever Student says
 
 
 def _depth(value: float) -> str:
@@ -74,9 +78,9 @@ def headline(trial: Trial) -> tuple[str, str]:
     if trial.winner is None:
         return _without_winner(trial)
     arm, over, control = trial.arm(trial.winner), trial.over_control, _control(trial)
-    said = f"{_capital(arm.title)} reaches a skill of {arm.skill.mean:.2f} on rows that no arm was trained on"
+    said = f"with {_uncapital(arm.title)} the skill on held-out rows reaches {arm.skill.mean:.2f}"
     if control is not None and math.isfinite(control.skill.mean):
-        said += f", where no treatment reaches {control.skill.mean:.2f}."
+        said += f". Without treatment it is {max(0.0, control.skill.mean):.2f}."
     else:
         said += "."
     if over is not None and over.low != over.high:
@@ -104,14 +108,16 @@ def _without_winner(trial: Trial) -> tuple[str, str]:
         )
     tried = sum(arm.role == "planned" for arm in trial.arms)
     return "NO WINNER:", (
-        f"None of {words.count(tried, 'treatment')} was clearly better than no treatment on this program. The fault may "
-        "lie in the data, the objective or the number of steps, which no treatment changes."
+        f"None of {words.count(tried, 'treatment')} was clearly better than no treatment on this program. The fault "
+        "may lie in the data, the objective or the number of steps, which no treatment changes."
     )
 
 
-def _capital(text: str) -> str:
+def _uncapital(text: str) -> str:
+    """A title inside a sentence; names such as ReLU keep their letters."""
     shown = words.plain(text)
-    return shown[:1].upper() + shown[1:]
+    first = shown.partition(" ")[0]
+    return shown[:1].lower() + shown[1:] if first[1:].islower() and first not in _NAMES else shown
 
 
 def _control(trial: Trial) -> Arm | None:

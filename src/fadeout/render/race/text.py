@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from fadeout.records import Trial
+from fadeout.render import words
 from fadeout.render.layout import PROSE, Page, cell, fit, page_of, wrap
 from fadeout.render.race import said
 
@@ -69,12 +70,14 @@ def _lines(trial: Trial, page: Page) -> Iterator[Text]:
 
 def _table(trial: Trial, page: Page) -> Iterator[Text]:
     rows = said.rows(trial)
-    shown = rows[:SHOWN]
+    shown = list(rows[:SHOWN])
     widths = [max(len(r.cells[n]) for r in (*shown,)) for n in range(len(said.HEADS))] if shown else []
     heads = ["arm", "held-out skill", "decades", "depth", "steps", "seconds"]
     widths = [max(w, len(h)) for w, h in zip(widths, heads, strict=True)]
     rest = sum(widths[1:]) + 2 * len(widths)
     widths[0] = max(12, min(widths[0], page.width - rest - 4))
+
+    shown = [replace(row, cells=(words.clip(row.cells[0], widths[0]), *row.cells[1:])) for row in shown]
 
     def line(cells: tuple[str, ...] | list[str], style: str) -> Text:
         made = [cell(c, w, right=n > 1) for n, (c, w) in enumerate(zip(cells, widths, strict=True))]
@@ -90,6 +93,8 @@ def _table(trial: Trial, page: Page) -> Iterator[Text]:
             yield from (Text("      " + part, style="dim") for part in wrap(row.why, page.width - 8))
     if len(rows) > SHOWN:
         yield Text(f"    and {len(rows) - SHOWN} more that were beaten or failed", style="dim")
+    yield Text()
+    yield from (Text("    " + part, style="dim") for part in wrap(said.SCALE, page.width - 6))
 
 
 def _wont_help(trial: Trial, page: Page) -> Iterator[Text]:
