@@ -43,14 +43,14 @@ class LiveArm:
         self.held_out = HeldOut(case, setup)
         self.recipe: tuple[str, ...] = ()
         optimizer = setup.optimizer
-        if job.treatment is not None:
-            patient = Patient(
-                model=setup.model, optimizer=optimizer, batch=fresh(setup.batches[0]), loss=setup.loss, seed=job.seed
-            )
-            receipt = job.treatment.apply(patient)
-            self.recipe = receipt.recipe
-            optimizer = receipt.optimizer if receipt.optimizer is not None else optimizer
-        self.decades, self.depth = _measured(setup) if job.measure else (math.nan, math.nan)
+        with seeded(job.seed):  # what a treatment or dropout draws is the same on every engine
+            if job.treatment is not None:
+                batch = fresh(setup.batches[0])
+                patient = Patient(model=setup.model, optimizer=optimizer, batch=batch, loss=setup.loss, seed=job.seed)
+                receipt = job.treatment.apply(patient)
+                self.recipe = receipt.recipe
+                optimizer = receipt.optimizer if receipt.optimizer is not None else optimizer
+            self.decades, self.depth = _measured(setup) if job.measure else (math.nan, math.nan)
         self.model, self.batches = setup.model, setup.batches
         self.runner = Runner(_twin(setup, optimizer), "trial")
         self.losses: list[float] = []

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from fadeout.call.batch import is_one, tensors
 from fadeout.call.case import Case, Setup
+from fadeout.call.failures import first_line, hint
 from fadeout.engines.held_out import HeldOut
-from fadeout.errors import FadeoutError
+from fadeout.errors import FadeoutError, ModelError
 
 _LOOKED_AT = 3  # batches at either end that are compared
 
@@ -47,7 +48,13 @@ def fingerprint(case: Case, seed: int) -> str:
             "trial: the case has no make_optimizer; pass one, such as functools.partial(torch.optim.Adam, lr=1e-3)"
         )
     _same(first, second, seed)
-    skill = HeldOut(case, first).skill()
+    try:
+        skill = HeldOut(case, first).skill()
+    except FadeoutError:
+        raise
+    except Exception as error:  # the user's network on the user's data
+        said = f"{type(error).__name__}: {first_line(error)}{hint(first_line(error), 'step')}"
+        raise ModelError(f"trial: the program fails without any treatment, on its held-out rows: {said}") from error
     if math.isnan(skill):
         raise FadeoutError(
             "trial: skill can't be measured on the held-out rows, so no arm can be scored; give the case its loss=, or "
@@ -77,8 +84,8 @@ def _same(first: Setup, second: Setup, seed: int) -> None:
     if unlike:
         raise FadeoutError(
             f"trial: make_model gives different weights each time for seed {seed} (first {unlike[0]!r}), so the arms "
-            "of a race would not start alike; draw them from torch's own random state, which is seeded for every call, and "
-            "not from a generator that is made once, the clock or the system"
+            "of a race would not start alike; draw them from torch's own random state, which is seeded for every call, "
+            "and not from a generator that is made once, the clock or the system"
         )
     if _data(first.batches) != _data(second.batches) or _data(first.held_out) != _data(second.held_out):
         raise FadeoutError(

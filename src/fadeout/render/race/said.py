@@ -8,7 +8,6 @@ from fadeout.records import Arm, Interval, Trial
 from fadeout.render import words
 
 HEADS = ("arm", "skill on held-out rows", "decades", "effective depth", "steps", "seconds")
-_NAMES = ("He", "Glorot", "Adam", "Fixup")  # people and methods
 SCALE = "Skill: 0 is what the best constant output reaches, 1 leaves nothing to learn."
 LEARNS = 0.5  # skill: from here on a program is said to learn
 
@@ -78,11 +77,11 @@ def headline(trial: Trial) -> tuple[str, str]:
     if trial.winner is None:
         return _without_winner(trial)
     arm, over, control = trial.arm(trial.winner), trial.over_control, _control(trial)
-    said = f"with {_uncapital(arm.title)} the skill on held-out rows reaches {arm.skill.mean:.2f}"
+    said = f"{_capital(arm.title)}. "
     if control is not None and math.isfinite(control.skill.mean):
-        said += f". Without treatment it is {max(0.0, control.skill.mean):.2f}."
+        said += f"It raises the skill on held-out rows from {max(0.0, control.skill.mean):.2f} to {arm.skill.mean:.2f}."
     else:
-        said += "."
+        said += f"With it the skill on held-out rows is {arm.skill.mean:.2f}."
     if over is not None and over.low != over.high:
         said += (
             f" Over {words.count(len(trial.seeds), 'seed')} the gain is {over.difference:.2f}, with 95 % confidence "
@@ -113,11 +112,9 @@ def _without_winner(trial: Trial) -> tuple[str, str]:
     )
 
 
-def _uncapital(text: str) -> str:
-    """A title inside a sentence; names such as ReLU keep their letters."""
+def _capital(text: str) -> str:
     shown = words.plain(text)
-    first = shown.partition(" ")[0]
-    return shown[:1].lower() + shown[1:] if first[1:].islower() and first not in _NAMES else shown
+    return shown[:1].upper() + shown[1:]
 
 
 def _control(trial: Trial) -> Arm | None:
