@@ -1,6 +1,7 @@
 """A race: a sick program is won by what mends it, a healthy one is left alone, and no arm can end it."""
 
 import functools
+import io
 import json
 import math
 import os
@@ -200,11 +201,17 @@ def test_the_boards_say_who_leads_and_how_long_is_left():
 
     from fadeout.render.race.live import RaceDisplay, drawn
 
-    console = Console(width=90, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(drawn(boards[-1], 90))
-    assert "leads" in console.export_text()
-    with RaceDisplay(Console(file=open(os.devnull, "w"))) as display:
+    shown = io.StringIO()
+    Console(width=90, file=shown).print(drawn(boards[-1], 90))
+    assert "leads" in shown.getvalue()
+    with RaceDisplay(Console(file=shown, force_terminal=False)) as display:
         display.update(boards[3])
+    assert "race: " in shown.getvalue() and "left" in shown.getvalue()
+    moving = io.StringIO()
+    with RaceDisplay(Console(file=moving, force_terminal=True, width=90)) as display:
+        display.update(boards[-1])
+        time.sleep(0.4)
+    assert "leads" in moving.getvalue()
 
 
 def test_a_training_step_of_ones_own_counts_for_every_arm_by_itself():

@@ -146,5 +146,63 @@ def test_skill_of_what_is_not_finite_is_the_worst():
     assert held.skill() == -1
 
 
+def stacked(monkeypatch):
+    from fadeout.engines import together
+
+    sizes, train = [], together._train
+    monkeypatch.setattr(together, "_train", lambda arms, job: (sizes.append(len(arms)), train(arms, job))[1])
+    return sizes
+
+
+def norms():
+    return torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.BatchNorm1d(16), torch.nn.Tanh(), rc.mlp(depth=3))
+
+
+@pytest.mark.parametrize("make", [rc.mlp, norms])
+def test_arms_together_agree_with_arms_alone_but_for_rounding(make, monkeypatch):
+    sizes = stacked(monkeypatch)
+    case = rc.case(make, steps=20)
+    jobs = [
+        Job(arm=name, treatment=treatment, seed=seed, stop=8, points=(8, 16))
+        for name, treatment in (("none", None), ("redrawn", rc.Redrawn()), ("relu-he", rc.ReluHe()))
+        for seed in (0, 1)
+    ]
+    rounds = (jobs, further(jobs, 16))
+    for joint, alone in zip(on("together", case, *rounds), on("here", case, *rounds), strict=True):
+        for one, two in zip(joint, alone, strict=True):
+            assert (one.arm, one.seed, one.steps) == (two.arm, two.seed, two.steps)
+            assert one.losses == pytest.approx(two.losses, rel=1e-4)
+            assert dict(one.curve) == pytest.approx(dict(two.curve), abs=0.05)
+    assert sizes[0] >= 4 and len(sizes) >= 2
+
+
+def test_arms_that_draw_random_numbers_run_alone(monkeypatch):
+    sizes = stacked(monkeypatch)
+    case = rc.case(dropout, steps=20)
+    assert repr(on("together", case, JOBS)) == repr(on("here", case, JOBS))
+    assert sizes  # it was tried, and vmap refused
+
+
+def test_an_arm_that_diverges_in_a_stack_is_lost_alone(monkeypatch):
+    sizes = stacked(monkeypatch)
+
+    class Spoilt(rc.Own):
+        id, title, parts = "spoilt", "a weight of inf", ("init",)
+
+        def apply(self, patient):
+            with torch.no_grad():
+                patient.model[0].weight[0, 0] = float("inf")
+                patient.model[0].weight[0, 1] = float("-inf")
+            return rc.receipt(self)
+
+    jobs = [
+        Job(arm=name, treatment=treatment, seed=0, stop=6)
+        for name, treatment in (("none", None), ("spoilt", Spoilt()), ("redrawn", rc.Redrawn()))
+    ]
+    (found,) = on("together", rc.case(), jobs)
+    why = {piece.arm: piece.failed for piece in found}
+    assert sizes == [3] and "not finite at step 1" in why["spoilt"] and why["none"] == why["redrawn"] == ""
+
+
 def test_the_engines_are_a_table():
-    assert {"here", "processes", "ray"} <= ENGINES.keys()
+    assert {"here", "processes", "ray", "together"} == ENGINES.keys()

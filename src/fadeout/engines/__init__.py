@@ -10,9 +10,15 @@ from fadeout.engines.cluster import Cluster
 from fadeout.engines.here import Here
 from fadeout.engines.job import Engine, Job
 from fadeout.engines.processes import Processes
+from fadeout.engines.together import Together
 from fadeout.errors import FadeoutError
 
-ENGINES: dict[str, Callable[[Case], Engine]] = {"here": Here, "processes": Processes, "ray": Cluster}
+ENGINES: dict[str, Callable[[Case], Engine]] = {
+    "here": Here,
+    "processes": Processes,
+    "ray": Cluster,
+    "together": Together,
+}
 
 __all__ = ["ENGINES", "Engine", "Job", "engine_of"]
 

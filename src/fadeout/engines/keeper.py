@@ -41,23 +41,25 @@ class Keeper:
             return failed(job, f"took longer than {job.limit:.0f} s", seconds=time.perf_counter() - begun)
 
     def _done(self, job: Job, begun: float) -> Piece:
-        arm: LiveArm | str | None = self._taken(job.arm, job.seed)
+        arm: LiveArm | str | None = self.taken(job.arm, job.seed)
         if not isinstance(arm, LiveArm) or arm.steps > job.stop:
             arm = begin(self.case, job)
         if isinstance(arm, str):
             return failed(job, arm, seconds=time.perf_counter() - begun)
         piece = arm.run_to(job, time.perf_counter() - begun)
         if job.goes_on and not piece.failed:
-            self._keep(job, arm)
+            self.keep(job, arm)
         return piece
 
-    def _keep(self, job: Job, arm: LiveArm) -> None:
+    def keep(self, job: Job, arm: LiveArm) -> None:
+        """Keep an arm for later, where there is room."""
         size = _size(arm)
         if self.bytes + size <= MOST:
             self.bytes += size
             self.live[job.arm, job.seed] = arm
 
-    def _taken(self, arm: str, seed: int) -> LiveArm | None:
+    def taken(self, arm: str, seed: int) -> LiveArm | None:
+        """The arm that is kept, which is kept no more."""
         found = self.live.pop((arm, seed), None)
         if found is not None:
             self.bytes -= _size(found)
@@ -71,7 +73,7 @@ class Keeper:
         """Let arms go."""
         for arm, seed in list(self.live):
             if arm in arms:
-                self._taken(arm, seed)
+                self.taken(arm, seed)
 
 
 def _size(arm: LiveArm) -> int:

@@ -51,15 +51,15 @@ class LiveArm:
                 self.recipe = receipt.recipe
                 optimizer = receipt.optimizer if receipt.optimizer is not None else optimizer
             self.decades, self.depth = _measured(setup) if job.measure else (math.nan, math.nan)
-        self.model, self.batches = setup.model, setup.batches
+        self.model, self.batches, self.loss = setup.model, setup.batches, setup.loss
         self.runner = Runner(_twin(setup, optimizer), "trial")
         self.losses: list[float] = []
         self.curve: list[tuple[int, float]] = []
         self.failed = ""
         self._silent = 0
         self._random: Any = None
-        with self._own_random_state():
-            self._judge()
+        with self.own_random_state():
+            self.judge()
 
     @property
     def steps(self) -> int:
@@ -72,16 +72,19 @@ class LiveArm:
             seconds: That building it took.
         """
         begun = time.perf_counter()
-        with self._own_random_state():
+        with self.own_random_state():
             while self.steps < job.stop and not self.failed:
                 self._step()
-                if self.steps in job.points and not self.failed:
-                    self._judge()
-            if not self.failed and self.curve[-1][0] != self.steps:
-                self._judge()
+                if self.steps in job.points:
+                    self.judge()
+            self.judge()
+        return self.piece(job, seconds + time.perf_counter() - begun)
+
+    def piece(self, job: Job, seconds: float) -> Piece:
+        """What it has shown so far."""
         return Piece(
             arm=job.arm, seed=job.seed, stop=job.stop, steps=self.steps, losses=tuple(self.losses),
-            curve=tuple(self.curve), failed=self.failed, seconds=seconds + time.perf_counter() - begun,
+            curve=tuple(self.curve), failed=self.failed, seconds=seconds,
             decades=self.decades, effective_depth=self.depth, recipe=self.recipe,
         )  # fmt: skip
 
@@ -92,24 +95,33 @@ class LiveArm:
         except FadeoutError as error:
             self.failed = str(error).removeprefix("trial: ")
             return
-        self.losses.append(record.loss)
-        if not record.finite:
+        self.note(record.loss, finite=record.finite, quiet=not self.control and silent(self.model))
+
+    def note(self, loss: float, *, finite: bool, quiet: bool) -> None:
+        """A step was done.
+
+        Args:
+            quiet: Every gradient was exactly zero; never of no treatment, which goes on whatever it does.
+        """
+        self.losses.append(loss)
+        if not finite:
             self.failed = f"diverged: the loss is not finite at step {self.steps}"
             return
-        if self.control:
-            return  # what it is held against goes on, whatever it does
-        self._silent = self._silent + 1 if silent(self.model) else 0
+        self._silent = self._silent + 1 if quiet else 0
         if self._silent >= SILENT and not self.curve[-1][1] > LEARNED:
             self.failed = f"dead: every gradient has been exactly zero for {SILENT} steps at step {self.steps}"
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
+        """Measure skill, unless it was at this step, or the arm has failed."""
+        if self.failed or (self.curve and self.curve[-1][0] == self.steps):
+            return
         try:
             self.curve.append((self.steps, self.held_out.skill()))
         except FadeoutError as error:
             self.failed = str(error).removeprefix("trial: ")
 
     @contextmanager
-    def _own_random_state(self) -> Iterator[None]:
+    def own_random_state(self) -> Iterator[None]:
         """The arm's own random state, and the caller's afterwards."""
         with seeded(self.seed):
             if self._random is not None:
