@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from fadeout.call.case import Case
 from fadeout.engines.job import Job, failed
 from fadeout.engines.limit import OutOfTime, within
-from fadeout.engines.live import LiveArm, begin, threads
+from fadeout.engines.live import LiveArm, Shared, begin, threads
 from fadeout.records import Piece
 
 MOST = 1 << 30  # bytes of parameters with their gradients and two moments, over all arms that are kept
@@ -25,6 +25,7 @@ class Keeper:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.live: dict[tuple[str, int], LiveArm] = {}
+        self.shared: Shared = {}
         self.bytes = 0
 
     def do(self, job: Job, *, limited: bool) -> Piece:
@@ -43,7 +44,7 @@ class Keeper:
     def _done(self, job: Job, begun: float) -> Piece:
         arm: LiveArm | str | None = self.taken(job.arm, job.seed)
         if not isinstance(arm, LiveArm) or arm.steps > job.stop:
-            arm = begin(self.case, job)
+            arm = begin(self.case, job, self.shared)
         if isinstance(arm, str):
             return failed(job, arm, seconds=time.perf_counter() - begun)
         piece = arm.run_to(job, time.perf_counter() - begun)

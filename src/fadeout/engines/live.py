@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,9 @@ SILENT = 5  # steps in a row whose every gradient is exactly zero: one may be a 
 LEARNED = 0.1  # skill above which zero gradients may mean that the task is done
 
 
+Shared = dict[int, Sequence[Any]]
+
+
 class LiveArm:
     """An arm that can go on from where it stands.
 
@@ -37,7 +40,7 @@ class LiveArm:
         steps: Done so far.
     """
 
-    def __init__(self, case: Case, job: Job) -> None:
+    def __init__(self, case: Case, job: Job, shared: Shared) -> None:
         self.key, self.seed, self.control = job.arm, job.seed, job.treatment is None
         setup = case.build(job.seed)
         self.held_out = HeldOut(case, setup)
@@ -51,7 +54,8 @@ class LiveArm:
                 self.recipe = receipt.recipe
                 optimizer = receipt.optimizer if receipt.optimizer is not None else optimizer
             self.decades, self.depth = _measured(setup) if job.measure else (math.nan, math.nan)
-        self.model, self.batches, self.loss = setup.model, setup.batches, setup.loss
+        self.model, self.loss = setup.model, setup.loss
+        self.batches = shared.setdefault(job.seed, setup.batches)
         self.runner = Runner(_twin(setup, optimizer), "trial")
         self.losses: list[float] = []
         self.curve: list[tuple[int, float]] = []
@@ -130,10 +134,14 @@ class LiveArm:
             self._random = random_state()
 
 
-def begin(case: Case, job: Job) -> LiveArm | str:
-    """A new arm; the reason why there is none where the treatment can't be given or a maker fails."""
+def begin(case: Case, job: Job, shared: Shared) -> LiveArm | str:
+    """A new arm; the reason why there is none where the treatment can't be given or a maker fails.
+
+    Args:
+        shared: Batches by seed, which all arms of one process train on: every build makes the same ones.
+    """
     try:
-        return LiveArm(case, job)
+        return LiveArm(case, job, shared)
     except FadeoutError as error:
         return str(error).removeprefix("trial: ")
     except Exception as error:  # a treatment on a network that it was not written for

@@ -69,7 +69,7 @@ class Together:
             return kept
         try:
             with within(job.limit), one_thread():
-                return begin(self.case, job)
+                return begin(self.case, job, self.keeper.shared)
         except OutOfTime:
             return f"took longer than {job.limit:.0f} s"
 
