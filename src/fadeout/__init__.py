@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fadeout.rules import RULES, Limits, diagnose
     from fadeout.store import load, save
     from fadeout.treatments import TREATMENTS, Receipt
+    from fadeout.trials import trial
 
 _NAMES = {
     "Case": "fadeout.call.case",
@@ -46,12 +47,13 @@ _NAMES = {
     "read": "fadeout.exams",
     "report": "fadeout.pages",
     "save": "fadeout.store",
+    "trial": "fadeout.trials",
 }
 
 __all__ = [
     "RULES", "TREATMENTS", "Case", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Plan",
     "Reading", "Receipt", "Trial", "__version__", "compare", "diagnose", "examine", "load", "measure", "plan",
-    "predict", "read", "report", "save", "treat",
+    "predict", "read", "report", "save", "treat", "trial",
 ]  # fmt: skip
 
 

@@ -295,7 +295,10 @@ def _load(path: str) -> Exam:
 
     if not path.endswith(".json"):
         raise FadeoutError(f"{path!r} is not a saved exam (.json); make one with: fadeout examine ... --save exam.json")
-    return load(path)
+    exam = load(path)
+    if not isinstance(exam, Exam):
+        raise FadeoutError(f"{path} holds a {type(exam).__name__.lower()}, not an exam; pass a file that examine saved")
+    return exam
 
 
 def _write_page(exam: Exam, path: Path) -> None:

@@ -49,7 +49,7 @@ class Guard:
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
         self._protected: list[Tensor] = []
         self.add(modules)
-        self._random = _random_state()
+        self._random = random_state()
 
     def add(self, modules: Iterable[nn.Module]) -> None:
         """Keep more modules, such as those outside the first model that a step calls."""
@@ -198,7 +198,7 @@ class Guard:
                 )
         for generator, state in self._generators:
             _set_state_of(generator, state)
-        _set_random_state(self._random)
+        set_random_state(self._random)
 
     def __enter__(self) -> Self:
         return self
@@ -289,7 +289,7 @@ def _set_state_of(generator: Any, state: Any) -> None:
         generator.set_state(state)
 
 
-def _random_state() -> tuple[Any, ...]:
+def random_state() -> tuple[Any, ...]:
     numpy = sys.modules.get("numpy")
     return (
         torch.get_rng_state(),
@@ -299,7 +299,7 @@ def _random_state() -> tuple[Any, ...]:
     )
 
 
-def _set_random_state(state: tuple[Any, ...]) -> None:
+def set_random_state(state: tuple[Any, ...]) -> None:
     cpu, cuda, python, numpy_state = state
     torch.set_rng_state(cpu)
     if cuda is not None:

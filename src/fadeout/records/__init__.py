@@ -23,7 +23,21 @@ from fadeout.records.ledger import (
     WeightOp,
 )
 from fadeout.records.sequence import Cut, GateSpan, StepSpectrum, Streams, TimeProfile, TokenProfile
-from fadeout.records.trial import Arm, Interval, Measured, Plan, Planned, Role, State, Trial, Unhelpful
+from fadeout.records.trial import (
+    Arm,
+    Board,
+    Difference,
+    Interval,
+    Lane,
+    Measured,
+    Piece,
+    Plan,
+    Planned,
+    Role,
+    State,
+    Trial,
+    Unhelpful,
+)
 from fadeout.records.words import KINDS, Kind, Level, Progress, Status, Verdict
 
 __all__ = [
@@ -31,11 +45,13 @@ __all__ = [
     "Advice",
     "Arm",
     "Block",
+    "Board",
     "Branch",
     "Cause",
     "Chain",
     "Course",
     "Cut",
+    "Difference",
     "Edge",
     "EffectiveBlocks",
     "EffectiveDepth",
@@ -50,6 +66,7 @@ __all__ = [
     "GateSpan",
     "Interval",
     "Kind",
+    "Lane",
     "Layer",
     "LayerTrace",
     "Ledger",
@@ -57,6 +74,7 @@ __all__ = [
     "Measured",
     "NotFinite",
     "Origin",
+    "Piece",
     "Plan",
     "Planned",
     "Profile",

@@ -1,7 +1,8 @@
 """Records of plans and trials: what is worth trying, and what a race has shown."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["control", "random", "planned"]
 State = Literal["done", "stopped", "failed"]
@@ -57,6 +58,15 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A paired difference over seeds with its 95 % interval; low and high are the same where there is one seed."""
+
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
     """One treatment in a race.
 
@@ -64,6 +74,7 @@ class Arm:
         state: "done": ran to the end; "stopped": others were better; "failed": it raised, or was not finite.
         why: Of one that did not run to the end.
         steps: Optimizer steps of each seed.
+        seconds: Of all seeds together.
         skill: On held-out rows: 0 the best constant output, 1 nothing left to learn.
         loss: Smoothed training loss at the end.
         decades, effective_depth: Of the treated network before training.
@@ -93,7 +104,7 @@ class Unhelpful:
     measured: Measured
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Trial:
     """A race: the same data, seeds and steps for every arm.
 
@@ -104,6 +115,8 @@ class Trial:
         noise: Largest difference of skill between two runs of no treatment; 0 for a deterministic program.
         patch: A unified diff of the user's source; None where the place was not found.
         recipe: Lines to change by hand.
+        complete: False of a race that was interrupted.
+        notes: What a reader should know besides.
     """
 
     case: str
@@ -111,9 +124,124 @@ class Trial:
     steps: int
     arms: tuple[Arm, ...]
     winner: str | None
-    over_control: Interval | None
+    over_control: Difference | None
     wont_help: tuple[Unhelpful, ...] = ()
     needed: tuple[str, ...] = ()
     noise: float = 0.0
     patch: str | None = None
     recipe: tuple[str, ...] = ()
+    complete: bool = True
+    notes: tuple[str, ...] = ()
+
+    def arm(self, treatment: str) -> Arm:
+        """The arm of a treatment; where it ran twice, the one that ran further.
+
+        Raises:
+            KeyError: If it was not in the race.
+        """
+        found = [arm for arm in self.arms if arm.treatment == treatment]
+        if not found:
+            raise KeyError(treatment)
+        return max(found, key=lambda arm: arm.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract, schema `fadeout.trial/1`: plain dicts, lists, strings and numbers."""
+        from fadeout.store.contract import to_dict
+
+        return to_dict(self)
+
+    def __repr__(self) -> str:
+        gained = self.over_control.difference if self.over_control is not None else math.nan
+        won = f"winner {self.winner!r}, {gained:+.2f} over no treatment" if self.winner else "no winner"
+        begun = "" if self.complete else ", interrupted"
+        return f"Trial({self.case!r}: {len(self.arms)} arms, {len(self.seeds)} seeds, {self.steps} steps; {won}{begun})"
+
+    def __str__(self) -> str:
+        from fadeout.render.race.text import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from fadeout.render.race.page import fragment
+
+        return fragment(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one arm showed with one seed, from its first step up to `stop`: as engines return and races store it.
+
+    Attributes:
+        arm: Its key in the race.
+        stop: Optimizer steps that were asked for.
+        steps: That were done; fewer where it failed.
+        losses: Training loss of every step.
+        curve: (step, skill on held-out rows), from step 0 on.
+        failed: Why it could not go on; "" where it could.
+        seconds: Of this piece.
+        decades, effective_depth: Of the treated network before training; nan where not measured.
+        recipe: Lines that the treatment wants changed by hand.
+    """
+
+    arm: str
+    seed: int
+    stop: int
+    steps: int
+    losses: tuple[float, ...]
+    curve: tuple[tuple[int, float], ...]
+    failed: str = ""
+    seconds: float = 0.0
+    decades: float = math.nan
+    effective_depth: float = math.nan
+    recipe: tuple[str, ...] = ()
+
+    @property
+    def skill(self) -> float:
+        """As it was last measured; nan where it never was."""
+        return self.curve[-1][1] if self.curve else math.nan
+
+    @property
+    def loss(self) -> float:
+        """Smoothed: the mean of the last tenth of the steps, at least 5."""
+        last = self.losses[-max(5, len(self.losses) // 10) :]
+        return sum(last) / len(last) if last else math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One arm on the progress display.
+
+    Attributes:
+        state: "waiting", "running", "stopped", "failed" or "done".
+        steps: Done so far, of every seed together.
+        of: All that are planned for it at this time.
+        skill: Mean over seeds as last measured; nan before that.
+    """
+
+    treatment: str
+    title: str
+    role: Role
+    state: Literal["waiting", "running", "stopped", "failed", "done"]
+    steps: int
+    of: int
+    skill: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A race as it stands: what a progress display draws.
+
+    Attributes:
+        stage: What is done now, in words.
+        done, total: Optimizer steps over all arms and seeds; the total is known up to which arms go on.
+        seconds: Since the race began.
+        left: Seconds still to go, estimated; nan before the first piece.
+    """
+
+    stage: str
+    lanes: tuple[Lane, ...]
+    done: int
+    total: int
+    seconds: float
+    left: float

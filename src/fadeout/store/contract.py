@@ -1,4 +1,4 @@
-"""The JSON contract: an Exam as plain dicts and back, schema `fadeout.exam/1`."""
+"""The JSON contract: an Exam or a Trial as plain dicts and back, schemas `fadeout.exam/1` and `fadeout.trial/1`."""
 
 import dataclasses
 import functools
@@ -10,20 +10,22 @@ from typing import Any
 
 from fadeout import records
 from fadeout.errors import FadeoutError
-from fadeout.records import Exam, Finding
+from fadeout.records import Exam, Finding, Trial
 
 SCHEMA = "fadeout.exam/1"
+TRIAL_SCHEMA = "fadeout.trial/1"
+_SCHEMAS: dict[type[Exam] | type[Trial], str] = {Exam: SCHEMA, Trial: TRIAL_SCHEMA}
 _RENAMED = {("Stage", "start"): "from"}
 _DERIVED = {"Finding": ("helps", "treatments")}  # read by others; made from what the record holds
 _PAIRS = ("by_kind", "paths")  # tuples of (name, value) are objects in JSON
 
 
-def to_dict(exam: Exam) -> dict[str, Any]:
-    """The exam as dicts, lists, strings, numbers and None.
+def to_dict(exam: Exam | Trial) -> dict[str, Any]:
+    """The exam, or the trial, as dicts, lists, strings, numbers and None.
 
     Undefined numbers are None; -inf stays a float: exactly nothing arrived.
     """
-    return {"schema": SCHEMA, **plain(exam)}
+    return {"schema": _SCHEMAS[type(exam)], **plain(exam)}
 
 
 def from_dict(data: dict[str, Any]) -> Exam:
@@ -43,7 +45,24 @@ def from_dict(data: dict[str, Any]) -> Exam:
     return exam
 
 
-def to_json(exam: Exam, *, indent: int | None = 2) -> str:
+def trial_from_dict(data: dict[str, Any]) -> Trial:
+    """The trial that `to_dict` described.
+
+    Raises:
+        FadeoutError: If it is no trial of this schema.
+    """
+    if not isinstance(data, dict) or data.get("schema") != TRIAL_SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise FadeoutError(f"load: expected schema {TRIAL_SCHEMA!r}, found {found!r}; is this a trial that was saved?")
+    try:
+        trial = build(Trial, data, at="trial")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FadeoutError(f"load: the trial is damaged at {str(error)[:200]}; save it again") from error
+    assert isinstance(trial, Trial)
+    return trial
+
+
+def to_json(exam: Exam | Trial, *, indent: int | None = 2) -> str:
     """Strict JSON text.  Infinities are written -1e999, a number that every parser reads as -inf."""
     return json_text(to_dict(exam), indent=indent)
 
@@ -60,15 +79,23 @@ def from_json(text: str) -> Exam:
     Raises:
         FadeoutError: If the text is no JSON or no exam.
     """
+    return from_dict(parsed(text))
+
+
+def parsed(text: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        FadeoutError: If it is none.
+    """
     try:
-        data = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise FadeoutError(
             f"load: not JSON (line {error.lineno}: {error.msg}); pass a file that fadeout saved"
         ) from error
     except (RecursionError, ValueError) as error:  # nested without end; a number of a million digits
         raise FadeoutError(f"load: not an exam ({type(error).__name__}); pass a file that fadeout saved") from error
-    return from_dict(data)
 
 
 def plain(value: Any) -> Any:
@@ -205,18 +232,18 @@ def _number(data: Any, at: str) -> float:
         raise ValueError(at) from None
 
 
-def schema() -> dict[str, Any]:
+def schema(kind: type[Exam] | type[Trial] = Exam) -> dict[str, Any]:
     """The JSON schema of the contract, made from the records themselves."""
     definitions: dict[str, Any] = {}
-    body = _describe(Exam, definitions)
-    definition = definitions.pop("Exam")
-    assert body == {"$ref": "#/$defs/Exam"}
-    definition["properties"] = {"schema": {"const": SCHEMA}, **definition["properties"]}
+    body = _describe(kind, definitions)
+    definition = definitions.pop(kind.__name__)
+    assert body == {"$ref": f"#/$defs/{kind.__name__}"}
+    definition["properties"] = {"schema": {"const": _SCHEMAS[kind]}, **definition["properties"]}
     definition["required"] = ["schema", *definition["required"]]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "fadeout.exam/1",
-        "title": "fadeout exam",
+        "$id": _SCHEMAS[kind],
+        "title": f"fadeout {kind.__name__.lower()}",
         "description": "null: not measured or not defined.  -1e999 (-inf): exactly nothing.  Decades are log10.",
         **definition,
         "$defs": definitions,

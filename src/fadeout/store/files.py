@@ -1,18 +1,19 @@
-"""Files: exams saved as JSON, and read back."""
+"""Files: exams and trials saved as JSON, and read back."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 from fadeout.errors import FadeoutError
-from fadeout.records import Exam
-from fadeout.store.contract import from_json, to_json
+from fadeout.records import Exam, Trial
+from fadeout.store.contract import TRIAL_SCHEMA, from_dict, parsed, to_json, trial_from_dict
 from fadeout.store.replace import write_whole
 
 LARGEST = 1 << 28  # bytes
 
 
-def save(exam: Exam, path: str | os.PathLike[str]) -> Path:
-    """Write an exam as JSON; an existing file is replaced only once the new one is whole.
+def save(exam: Exam | Trial, path: str | os.PathLike[str]) -> Path:
+    """Write an exam or a trial as JSON; an existing file is replaced only once the new one is whole.
 
     Returns:
         The path written.
@@ -20,16 +21,16 @@ def save(exam: Exam, path: str | os.PathLike[str]) -> Path:
     Raises:
         FadeoutError: If the folder does not exist or can't be written.
     """
-    if not isinstance(exam, Exam):
+    if not isinstance(exam, (Exam, Trial)):
         raise TypeError(f"save: expected an Exam, got {type(exam).__name__}; save(exam, path)")
     return write_whole(path, to_json(exam), verb="save")
 
 
-def load(path: str | os.PathLike[str]) -> Exam:
-    """Read an exam that `save` or `--json` wrote.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what `save` or `--json` wrote: an Exam or a Trial.
 
     Raises:
-        FadeoutError: If the file is missing or is no exam.
+        FadeoutError: If the file is missing or is neither.
     """
     source = Path(path)
     try:
@@ -40,4 +41,7 @@ def load(path: str | os.PathLike[str]) -> Exam:
         raise FadeoutError(f"load: can't read {source}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
         raise FadeoutError(f"load: {source} is not text; pass a JSON file that fadeout saved") from error
-    return from_json(text)
+    data = parsed(text)
+    if isinstance(data, dict) and data.get("schema") == TRIAL_SCHEMA:
+        return trial_from_dict(data)
+    return from_dict(data)

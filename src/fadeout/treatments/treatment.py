@@ -51,6 +51,7 @@ class Receipt:
         recipe: Lines for a person to change by hand, where a live network can't show the change.
         optimizer: One that takes the patient's place; None where that one stays, unchanged or changed in place.
         undo: Puts everything back bit for bit: weights, buffers, modules, hooks, optimizer, random state.
+        optimizer: A new one to train with from now on; None: the patient's, as it was or changed in place.
     """
 
     treatment: str

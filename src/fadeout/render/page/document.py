@@ -31,7 +31,7 @@ def page(exam: Exam, *, title: str | None = None) -> str:
     name = words.plain(title if title is not None else exam.environment.model) or "exam"
     drawn: dict[str, Any] = {}
     body = tags.tag("p", f"fadeout · {name}", of="name") + _placed(sections(exam), drawn, "")
-    return _whole(f"{name}: {words.VERDICT_WORDS[exam.verdict].lower()}", body, drawn)
+    return whole(f"{name}: {words.VERDICT_WORDS[exam.verdict].lower()}", body, drawn)
 
 
 def side_by_side(
@@ -77,7 +77,7 @@ def side_by_side(
             *reports,
         ]
     )
-    return _whole(title, body, drawn, kind="several")
+    return whole(title, body, drawn, kind="several")
 
 
 def _placed(made: Iterable[Section], drawn: dict[str, Any], prefix: str) -> str:
@@ -98,7 +98,8 @@ def _drawing(drawing: Drawing, drawn: dict[str, Any], prefix: str, *, legend_las
     return "".join(reversed(parts) if legend_last else parts)
 
 
-def _whole(title: str, body: str, drawn: dict[str, Any], *, kind: str = "one") -> str:
+def whole(title: str, body: str, drawn: dict[str, Any], *, kind: str = "one") -> str:
+    """A file that needs no network: the body, and charts for the places in it by their ids."""
     here = files("fadeout.render.page")
     draw = here.joinpath("draw.js").read_text(encoding="utf-8").strip()
     library = vega.library()
