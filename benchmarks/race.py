@@ -4,9 +4,9 @@ python -m benchmarks.race            both; about two minutes
 python -m benchmarks.race together   8 arms of equal shapes, paired
 python -m benchmarks.race digits     5 arms, 3 seeds, 20 sigmoid layers on digits, on every core
 
-On two busy cores (load 3, torch 2.13), medians of 5 pairs, 8 arms together over one after the other: 0.31 for 3 layers
-of 16 units, 0.38 for 3 of 64, 0.36 for 8 of 16, 0.33 for 20 of 32; the best pairs 0.19 to 0.36. The race on digits took
-30 s in one process and 25 s in two.
+On two busy cores (load 3 to 4, torch 2.13), medians of 5 pairs in processor time, 8 arms together over one after the
+other: 0.31 for 3 layers of 16 units, 0.38 for 3 of 64, 0.36 for 8 of 16; over 150 steps 0.33 for 20 of 32 and for 12 of
+16. The race on digits took 30 s in one process and 25 s in two.
 """
 
 import functools

@@ -52,7 +52,8 @@ def _table(trial: Trial) -> str:
     rows = []
     for row in said.rows(trial):
         name = f"{row.cells[0]}, the winner" if row.mark == "winner" else row.cells[0]
-        rows.append((f"{name}; {row.why}" if row.why else name, *row.cells[1:]))
+        skill = row.cells[1].replace(" ", "\N{NO-BREAK SPACE}")
+        rows.append((f"{name}; {row.why}" if row.why else name, skill, *row.cells[2:]))
     return tags.table(list(said.HEADS), rows, left=2) + tags.tag("p", said.SCALE, of="dim")
 
 
