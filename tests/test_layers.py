@@ -14,6 +14,7 @@ LAYERS = (
     "cli",
     "lab adapters",
     "live",
+    "remedy",
     "trials",
     "racing",
     "engines patches",

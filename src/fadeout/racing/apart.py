@@ -20,7 +20,7 @@ def taken_apart(winner: Entry, field: Field, early: int, tie: float) -> tuple[st
     """
     assert winner.treatment is not None
     without: Callable[[str], Any] | None = getattr(winner.treatment, "without", None)
-    parts = winner.parts
+    parts = getattr(winner.treatment, "pieces", ()) or winner.parts
     if len(parts) < 2 or without is None:
         return ()
     whole = _mean(field.skills_at(winner.arm, field.horizon))

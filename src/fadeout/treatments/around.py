@@ -34,7 +34,9 @@ def around(on: Surgery) -> int:
             on.at(reader.path).register_forward_hook(skip.after)
         elif reader.site[0] is not None:
             on.wiring.skips[reader.site] = skip
-        on.write(Edit(what="skip", path=path, old="", new=f"x + {scale:.4g} * f(x)", line=reader.line))
+        way = "x" if shapes[0] == shapes[1] else f"nn.Linear({shapes[0][-1]}, {shapes[1][-1]}, bias=False)(x)"
+        until, line = (reader.path, "") if reader.module else ("", reader.line)
+        on.write(Edit(what="skip", path=path, old="", new=f"{way} + {scale:.4g} * f(x)", line=line, until=until))
     return len(able)
 
 

@@ -50,6 +50,11 @@ class Bundle(Treatment):
         """What its members change."""
         return tuple(dict.fromkeys(part for member in self.members for part in member.parts))
 
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Ids of its members."""
+        return tuple(member.id for member in self.members)
+
     def applies_to(self, exam: Exam) -> str | None:
         """Where its first member applies."""
         leading = self.members[0].applies_to(exam)

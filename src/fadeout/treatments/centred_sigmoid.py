@@ -33,7 +33,7 @@ class CentredSigmoid(Treatment):
         if not found:
             raise FadeoutError("centred_sigmoid: no layer of the model is read by a sigmoid")
         for path, layer in found:
-            draw(on, path, layer, gain_of(on, path), words="centred sigmoid")
+            draw(on, path, layer, gain_of(on, path), words="critical")
 
 
 def _behind(on: Surgery, path: str) -> bool:

@@ -39,10 +39,13 @@ def draw(surgery: Surgery, path: str, layer: nn.Module, gain: float, *, words: s
     else:
         fresh = torch.randn(flat, generator=surgery.draw) * (gain / math.sqrt(fan_in))
     surgery.set(weight, fresh.view(weight.shape))
+    centred = False
     if isinstance(bias := layer.bias, Tensor):
         behind = surgery.activation.get(surgery.anatomy.before.get(path, ""), "")
-        centre = -fresh.sum(1) / 2 if behind in CENTRED else torch.zeros(flat[0])
-        if behind in CENTRED:
+        centred = behind in CENTRED
+        centre = -fresh.sum(1) / 2 if centred else torch.zeros(flat[0])
+        if centred:
             surgery.notes.append(FOLLOWS)
         surgery.set(bias, centre)
-    surgery.write(Edit(what="init", path=path, old="", new=words))
+    new = words if words in ("zeros", "glorot") else f"{words} {gain:.4g}" + (" centred" if centred else "")
+    surgery.write(Edit(what="init", path=path, old="", new=new))

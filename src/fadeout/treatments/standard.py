@@ -51,14 +51,20 @@ def standardise(on: Surgery) -> bool:
         mean = x.mean(0)
         keep = (spread == 0) | ((x == x.round()).all(0) & (x.abs().amax(0) <= 1))
         mean, spread = torch.where(keep, 0.0, mean), torch.where(keep, 1.0, spread)
-        by_column = True
     else:
         mean, spread = x.mean(), x.std(unbiased=False)
-        by_column = False
     far = float(mean.abs().amax()), float(spread.amin()), float(spread.amax())
     if (far[0] <= NEAR[0] and far[1] >= NEAR[1] and far[2] <= NEAR[2]) or far[2] == 0:
         return False
     on.model.register_forward_pre_hook(Standardising(mean, spread), with_kwargs=True)
-    words = f"(x - {float(mean.mean()):.4g}) / {float(spread.mean()):.4g}" + (", by column" if by_column else "")
+    shift, scale = (_written(t) for t in (mean, spread))
+    words = f"(x - {shift}) / {scale}"
     on.write(Edit(what="input", path="", old="x", new=words))
     return True
+
+
+def _written(numbers: Tensor) -> str:
+    """A number, or a tensor of them, as Python source."""
+    if numbers.dim() == 0:
+        return f"{float(numbers):.6g}"
+    return "torch.tensor([" + ", ".join(f"{v:.6g}" for v in numbers.tolist()) + "])"

@@ -110,6 +110,11 @@ class Treatment:
         """Why it is worth trying on this network; None where it does not apply."""
         raise NotImplementedError
 
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Ids of what it is made of; () where it is one thing."""
+        return ()
+
     def explain(self) -> str:
         """What it does, in a sentence."""
         raise NotImplementedError
