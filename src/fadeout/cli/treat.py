@@ -92,7 +92,9 @@ def treat(
     else:
         from rich.console import Console
 
-        Console().print(trial)
+        from fadeout.render.race.text import RaceReport
+
+        Console().print(RaceReport(trial=trial))
     if apply:
         if found.patch is None or not found.patch.files:
             raise FadeoutError("treat: there is no patch to apply; the lines to change by hand stand above")

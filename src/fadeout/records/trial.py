@@ -161,6 +161,11 @@ class Trial:
 
         return text(self)
 
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from fadeout.render.race.text import RaceReport
+
+        return RaceReport(trial=self).__rich_console__(console, options)
+
     def _repr_html_(self) -> str:
         from fadeout.render.race.page import fragment
 
