@@ -20,11 +20,13 @@ class Row:
         mark: "winner", "lost", "beaten", or "" for those that are only compared with.
         cells: As `HEADS`.
         why: Below the row; "" for nothing to say.
+        short: The arm's id, where there is no room for its title.
     """
 
     mark: str
     cells: tuple[str, ...]
     why: str
+    short: str
 
 
 def rows(trial: Trial) -> tuple[Row, ...]:
@@ -55,6 +57,7 @@ def _row(arm: Arm, trial: Trial) -> Row:
             words.seconds(arm.seconds) if arm.seconds else "",
         ),
         why=f"failed: {words.plain(arm.why)}" if arm.state == "failed" else "",
+        short=words.plain(arm.treatment) + (" (random)" if arm.role == "random" else ""),
     )  # fmt: skip
 
 

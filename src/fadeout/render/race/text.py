@@ -73,7 +73,10 @@ def _table(trial: Trial, page: Page) -> Iterator[Text]:
     rest = sum(widths[1:]) + 2 * len(widths)
     widths[0] = max(12, min(widths[0], page.width - rest - 4))
 
-    shown = [replace(row, cells=(words.clip(row.cells[0], widths[0]), *row.cells[1:])) for row in shown]
+    def named(title: str, short: str) -> str:
+        return words.clip(title if len(title) <= widths[0] else short, widths[0])
+
+    shown = [replace(row, cells=(named(row.cells[0], row.short), *row.cells[1:])) for row in shown]
 
     def line(cells: tuple[str, ...] | list[str], style: str) -> Text:
         made = [cell(c, w, right=n > 1) for n, (c, w) in enumerate(zip(cells, widths, strict=True))]
