@@ -5,6 +5,7 @@ On a developer's machine hypothesis explores; in CI it repeats itself, so that a
 """
 
 import os
+import signal
 
 import torch
 from hypothesis import settings
@@ -13,3 +14,6 @@ torch.set_num_threads(1)
 settings.register_profile("own", deadline=None)  # how long a case takes is the machine's doing
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "own")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: the tests of Ctrl-C need it
+    signal.signal(signal.SIGINT, signal.default_int_handler)

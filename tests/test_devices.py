@@ -1,4 +1,4 @@
-"""What a device would wait for: nothing is read layer by layer.  benchmarks/cuda.py has the same count for GPUs."""
+"""What a device would wait for: nothing is read layer by layer.  benchmarks/on_gpu.py has the same count for GPUs."""
 
 import importlib.util
 import sys
@@ -25,7 +25,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-cuda = script("cuda")
+cuda = script("on_gpu")
 
 
 def mlp(depth: int, act: type[nn.Module] = nn.ReLU) -> nn.Module:

@@ -1,7 +1,7 @@
 """What fadeout does on a GPU: right, without a trace, with few synchronisations, at what cost.
 
-    PYTHONPATH=src python benchmarks/cuda.py                on a machine with a GPU: about four minutes
-    PYTHONPATH=src python benchmarks/cuda.py --device cpu   the same checks on small networks, without one
+    PYTHONPATH=src python benchmarks/on_gpu.py                on a machine with a GPU: about four minutes
+    PYTHONPATH=src python benchmarks/on_gpu.py --device cpu   the same checks on small networks, without one
 
 Needs torch; with `transformers` GPT-2, a Llama and a ResNet-50 join in (random weights, nothing is downloaded).
 Prints Markdown; the exit code is 1 if a check failed.  The goals stand beside the figures and fail nothing:
@@ -574,7 +574,7 @@ def main() -> int:
     options = parser.parse_args()
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        print("cuda.py: there is no GPU here; --device cpu runs the same checks on small networks", file=sys.stderr)
+        print("on_gpu.py: there is no GPU here; --device cpu runs the same checks on small networks", file=sys.stderr)
         return 2
     if device.type == "cpu":
         torch.set_num_threads(1)
