@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fadeout.call.batch import parse
@@ -17,6 +16,7 @@ RANGES = {
     "relu": (0.0, None),
 }
 MARGIN = 0.05
+FAR = 3.0  # spread or mean of the targets from which an output that starts near 1 has far to go
 _NUMBERS = frozenset({"MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "Pow", "Abs", "Square"})
 
 
@@ -37,9 +37,11 @@ def stretch(on: Surgery) -> bool:
     if not isinstance(target, Tensor) or not target.is_floating_point() or not _NUMBERS & set(on.anatomy.loss_ops):
         return False
     output = next((a for a in reversed(on.anatomy.activations) if a.role == "output"), None)
-    known = RANGES.get(output.name) if output is not None else None
+    if output is None or output.name not in RANGES:
+        return _scaled(on, target)
+    known = RANGES[output.name]
     low, high = float(target.min()), float(target.max())
-    if output is None or known is None or not low < high:
+    if not low < high:
         return False
     bottom, top = known
     if low >= bottom and (top is None or high <= top):
@@ -53,6 +55,11 @@ def stretch(on: Surgery) -> bool:
     return True
 
 
-def spread_of(target: Tensor) -> float:
-    """Standard deviation of the targets."""
-    return float(torch.std(target.float(), unbiased=False))
+def _scaled(on: Surgery, target: Tensor) -> bool:
+    """An output without a range, scaled to targets that are far from 1: their mean and spread come for free then."""
+    mean, spread = float(target.float().mean()), float(target.float().std(unbiased=False))
+    if not spread > 0 or (spread <= FAR and abs(mean) <= FAR):
+        return False
+    on.model.register_forward_hook(Stretched(mean, spread))
+    on.write(Edit(what="output", path="", old="x", new=f"{mean:.4g} + {spread:.4g} * x"))
+    return True
