@@ -111,3 +111,36 @@ def test_wrapped_models_are_unwrapped_or_refused():
         fadeout.treat(FullyShardedDataParallel(model), "relu", batch, loss=F.cross_entropy)
     with pytest.raises(fadeout.FadeoutError, match="lazy"):
         fadeout.treat(nn.Sequential(nn.LazyLinear(3)), "relu", batch, loss=F.cross_entropy)
+
+
+def test_a_loop_that_detaches_its_state_is_given_its_graph_back():
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = nn.GRUCell(4, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            h = x.new_zeros(len(x), 8)
+            for step in x.unbind(1):
+                h = self.cell(step, h.detach())
+            return self.head(h)
+
+    torch.manual_seed(0)
+    model, batch = Loop(), (torch.randn(16, 10, 4), torch.randint(0, 3, (16,)))
+    before = [p.grad for p in _backward(model, batch)]
+    receipt = fadeout.treat(model, "keep_graph", batch, loss=F.cross_entropy)
+    assert "leave out .detach()" in receipt.recipe[0] and "test_planning.py" in receipt.recipe[0]
+    after = [p.grad for p in _backward(model, batch)]
+    assert not torch.equal(before[1], after[1])  # the recurrent weight hears of more than the last step
+    x = batch[0].clone().requires_grad_(True)
+    F.cross_entropy(model(x), batch[1]).backward()
+    assert bool((x.grad[:, 0] != 0).any())
+    receipt.undo()
+    again = [p.grad for p in _backward(model, batch)]
+    assert all(torch.equal(a, b) for a, b in zip(before, again, strict=True))
+
+
+def _backward(model, batch):
+    model.zero_grad()
+    F.cross_entropy(model(batch[0]), batch[1]).backward()
+    return list(model.parameters())

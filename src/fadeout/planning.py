@@ -176,6 +176,8 @@ def _order(exam: Exam) -> Callable[[Treatment], tuple[float, ...]]:
     place = {treatment.id: n for n, treatment in enumerate(TREATMENTS)}
 
     def key(treatment: Treatment) -> tuple[float, ...]:
+        if treatment.id == "keep_graph":  # it applies only where the way through time is cut
+            return -2, 0, 0
         first = leads.index(treatment.id) if treatment.id in leads else len(leads)
         if "recurrence" in treatment.parts and any(row.source == "none" for row in exam.time):
             first = -1  # gates that forget within a token

@@ -17,7 +17,7 @@ _HELPS: dict[str, tuple[Advice | str, ...]] = {
     ),
     "slope": ("smaller input weights, so that the state stays off tanh's flat sides", _GATED),
     "forget gates closed": (advise("a forget bias of 1 or more, or chrono initialisation", "forget_bias", "chrono"),),
-    "truncation": ("longer chunks between detach() calls",),
+    "truncation": (advise("longer chunks between detach() calls", "keep_graph"),),
 }
 
 

@@ -64,5 +64,5 @@ def truncated(reading: Reading, limits: Limits) -> Finding | None:
                 name="steps that receive a gradient", value=float(row.steps - cut.step), bound=math.nan, unit="steps"
             ),
         ),
-        helps=("longer chunks between detach() calls, where the task needs a longer memory",),
+        helps=(advise("longer chunks between detach() calls, where the task needs a longer memory", "keep_graph"),),
     )

@@ -22,6 +22,7 @@ from fadeout.treatments.group_norm import GroupNormed
 from fadeout.treatments.gru import Gru
 from fadeout.treatments.he_init import HeInit
 from fadeout.treatments.identity_recurrence import IdentityRecurrence
+from fadeout.treatments.keep_graph import KeepGraph
 from fadeout.treatments.layer_norm import LayerNormed
 from fadeout.treatments.layer_norm_scaling import LayerNormScaling
 from fadeout.treatments.leaky_relu import LeakyRelu
@@ -51,6 +52,7 @@ from fadeout.treatments.zero_bias import ZeroBias
 TREATMENTS: tuple[Treatment, ...] = (
     *BUNDLES,
     DtBias(),
+    KeepGraph(),
     Relu(),
     Tanh(),
     Selu(),

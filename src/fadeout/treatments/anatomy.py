@@ -18,6 +18,7 @@ from fadeout.probe.session import Session
 
 Role = Literal["hidden", "gate", "output"]
 Site = tuple[CodeType | None, int]
+OFTEN = 3  # times that a place detaches something in one forward, from which it is a loop
 _NAMES = {"prelu_kernel": "prelu", "rrelu_with_noise": "rrelu"}
 
 
@@ -61,6 +62,7 @@ class Anatomy:
         additions: Paths of the modules that add two computed tensors: residual blocks.
         loss_ops: Operations between the output and the scalar.
         sequence: Steps that each recurrent layer read.
+        detached: Places where the forward detaches something again and again, with their lines.
     """
 
     weights: tuple[str, ...]
@@ -73,6 +75,7 @@ class Anatomy:
     additions: tuple[str, ...]
     loss_ops: tuple[str, ...]
     sequence: dict[str, int]
+    detached: dict[Site, str]
 
     def reader(self, weight: str) -> Activation | None:
         """The activation that reads a layer."""
@@ -90,13 +93,19 @@ class _Shapes(Observer):
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self.sequence: dict[str, int] = {}
+        self.detaches: dict[Site, int] = {}
+        self._names: Names | None = None
 
     def forward(self, names: Names) -> None:
-        self.shapes = {}
-        names.listen(self, leaves=True)
+        self.shapes, self.detaches, self._names = {}, {}, names
+        names.listen(self, calls=frozenset({"detach"}), leaves=True)
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Any, path: str) -> None:
-        """Functions say nothing here."""
+        """Of a detach inside the model, where it was called."""
+        names = self._names
+        if function == "detach" and names is not None and names.stack and args and args[0].requires_grad:
+            site = names.let_go
+            self.detaches[site] = self.detaches.get(site, 0) + 1
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """One module returned."""
@@ -172,6 +181,7 @@ def anatomy(question: Question) -> Anatomy:
             )
         ),
         sequence=seen.sequence,
+        detached={s: line_of(*s) for s, n in seen.detaches.items() if n >= OFTEN and s[0] is not None},
         loss_ops=tuple(
             dict.fromkeys(kinds.base_name(n) for n, s in zip(graph.names, graph.loss_side, strict=True) if s)
         ),

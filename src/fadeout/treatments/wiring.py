@@ -35,11 +35,13 @@ class Wiring:
     def __init__(self) -> None:
         self.answers: dict[Site, str] = {}
         self.skips: dict[Site, Skip] = {}
+        self.keeps: set[Site] = set()  # where detach() does nothing
         self._open: list[_Answering] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Wiring":
         twin = memo[id(self)] = Wiring()
         twin.answers = dict(self.answers)
+        twin.keeps = set(self.keeps)
         twin.skips = {site: copy.deepcopy(skip, memo) for site, skip in self.skips.items()}
         return twin
 
@@ -57,7 +59,7 @@ class Wiring:
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """The model's forward begins."""
-        mode = _Answering(self.answers, self.skips)
+        mode = _Answering(self.answers, self.skips, self.keeps)
         mode.__enter__()  # type: ignore[no-untyped-call]
         self._open.append(mode)
 
@@ -68,16 +70,19 @@ class Wiring:
 
 
 class _Answering(TorchFunctionMode):
-    def __init__(self, answers: dict[Site, str], skips: dict[Site, Skip]) -> None:
+    def __init__(self, answers: dict[Site, str], skips: dict[Site, Skip], keeps: set[Site]) -> None:
         super().__init__()
         self.answers = answers
         self.skips = skips
-        self._codes = {code for code, _ in (*answers, *skips)}
+        self.keeps = keeps
+        self._codes = {code for code, _ in (*answers, *skips, *keeps)}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if self._codes and name in _KNOWN and args and isinstance(args[0], Tensor):
             place = _place(self._codes)
+            if name == "detach":
+                return args[0] if place in self.keeps else func(*args, **(kwargs or {}))
             answer, skip = self.answers.get(place), self.skips.get(place)
             if answer is not None or skip is not None:
                 out = FUNCTIONS[answer](args[0]) if answer is not None else func(*args, **(kwargs or {}))
@@ -87,7 +92,7 @@ class _Answering(TorchFunctionMode):
 
 _KNOWN = frozenset(
     "sigmoid tanh relu relu6 leaky_relu gelu silu selu elu celu softplus hardtanh hardsigmoid hardswish mish softsign "
-    "logsigmoid prelu rrelu threshold clamp erf log_sigmoid".split()
+    "logsigmoid prelu rrelu threshold clamp erf log_sigmoid detach".split()
 )
 
 
