@@ -11,7 +11,8 @@ from torch import nn
 
 import fadeout
 from fadeout.records import Measured, Plan, Planned
-from fadeout.treatments.treatment import Patient, Receipt, Treatment
+from fadeout.treatments.patient import Patient, Receipt
+from fadeout.treatments.treatment import Treatment
 
 UNKNOWN = Measured(decades=math.nan, effective_depth=math.nan)
 

@@ -3,7 +3,7 @@
 from patch_case import HEAD, After, Formula, Program, ReZero, X, around, both, edit, he, swap, wrap
 from torch import nn
 
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 LAYERS = {
     "a sequential literal": Program(

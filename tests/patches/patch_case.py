@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 
 def edit(what: str, path: str, old: str, new: str, line: str = "") -> Edit:

@@ -24,7 +24,7 @@ from fadeout.errors import FadeoutError
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import take_reading
 from fadeout.records import Piece
-from fadeout.treatments.treatment import Patient
+from fadeout.treatments.patient import Patient
 
 SILENT = 5  # steps in a row whose every gradient is exactly zero: one may be a batch with nothing left to learn
 LEARNED = 0.1  # skill above which zero gradients may mean that the task is done

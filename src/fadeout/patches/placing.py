@@ -12,7 +12,7 @@ from fadeout.patches.program import Program, modules_of
 from fadeout.patches.recipe import sentence
 from fadeout.patches.sites import Site
 from fadeout.patches.source import call_at, parse, read_text
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A recipe: what a person has to change by hand, a whole sentence each, with the exact line."""
 
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 _WORDS = {
     "module": "write {new} in place of {old}",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 
 def worded(edits: Sequence[Edit]) -> tuple[Edit, ...]:

@@ -21,7 +21,7 @@ from fadeout.patches.rewrites import REWRITES
 from fadeout.patches.source import read_text
 from fadeout.patches.unified import diff_of, root_of
 from fadeout.patches.wording import worded
-from fadeout.treatments.treatment import Edit, Receipt
+from fadeout.treatments.patient import Edit, Receipt
 
 _BESIDE = ("optimizer", "input")  # changes beside the network: without them the rest is still what was tested
 

@@ -31,6 +31,7 @@ from fadeout.treatments.loss_scaling import LossScaling
 from fadeout.treatments.lstm import Lstm
 from fadeout.treatments.lsuv import Lsuv
 from fadeout.treatments.orthogonal_init import OrthogonalInit
+from fadeout.treatments.patient import Edit, Patient, Receipt
 from fadeout.treatments.pre_norm import PreNorm
 from fadeout.treatments.qk_norm import QkNorm
 from fadeout.treatments.relu import Relu
@@ -44,7 +45,7 @@ from fadeout.treatments.slower import Slower
 from fadeout.treatments.standard_input import StandardInput
 from fadeout.treatments.stretch_output import StretchOutput
 from fadeout.treatments.tanh import Tanh
-from fadeout.treatments.treatment import Edit, Patient, Receipt, Treatment
+from fadeout.treatments.treatment import Treatment
 from fadeout.treatments.warmup import WarmUp
 from fadeout.treatments.weight_standardisation import WeightStandardisation
 from fadeout.treatments.zero_bias import ZeroBias

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import nn
 
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.skip import PROJECTION, Skip
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 
 def around(on: Surgery) -> int:

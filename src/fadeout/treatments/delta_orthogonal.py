@@ -7,9 +7,10 @@ from fadeout.errors import FadeoutError
 from fadeout.init import delta_orthogonal_
 from fadeout.records import Exam
 from fadeout.treatments.draws import gain_of
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.reasons import having
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit, Treatment
+from fadeout.treatments.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

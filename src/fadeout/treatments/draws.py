@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 # sigma_w of N(0, sigma_w^2 / fan_in) that keeps the gradient's size on zero biases: `fadeout.theory.find_critical`.
 GAINS = {

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 LOW, HIGH = 0.001, 0.1
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.treatments.norms import NAME, normed
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.skip import Scaled
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 _LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _QUERIES = frozenset("q_proj k_proj query key wq wk to_q to_k q k query_proj key_proj q_lin k_lin".split())

@@ -6,9 +6,10 @@ from fadeout.call.batch import parse
 from fadeout.errors import FadeoutError
 from fadeout.init import lsuv_
 from fadeout.records import Exam
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.reasons import layers
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit, Treatment
+from fadeout.treatments.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from typing import Any, Literal
 from torch import nn
 
 from fadeout.call import privates
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 Kind = Literal["layer", "batch", "rms", "group"]
 NAME = "fadeout_norm"

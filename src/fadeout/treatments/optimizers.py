@@ -6,8 +6,8 @@ import torch
 from torch.optim import Optimizer
 
 from fadeout.errors import FadeoutError
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 _ADAMS = (torch.optim.Adam, torch.optim.AdamW)
 

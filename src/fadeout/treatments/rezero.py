@@ -7,8 +7,9 @@ import torch
 from fadeout.errors import FadeoutError
 from fadeout.records import Exam
 from fadeout.treatments.branches import branches
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit, Treatment
+from fadeout.treatments.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

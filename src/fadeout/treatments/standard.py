@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.call.batch import parse, tensors
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 ALIKE = 10.0  # largest spread of a column over the median one, up to which all are scaled as one
 NEAR = (0.3, 0.5, 2.0)  # |mean| up to here, spread between these: standardised already

@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fadeout.call.batch import parse
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit
 
 RANGES = {
     "sigmoid": (0.0, 1.0),

@@ -16,8 +16,8 @@ from fadeout.errors import FadeoutError
 from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.instruments.updates import optimizers_in
 from fadeout.treatments.anatomy import Activation, Anatomy, anatomy
+from fadeout.treatments.patient import Edit, Patient, Receipt
 from fadeout.treatments.snapshot import Snapshot
-from fadeout.treatments.treatment import Edit, Patient, Receipt
 from fadeout.treatments.wiring import Wiring
 
 Hook = Callable[..., Any]

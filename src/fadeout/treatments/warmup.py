@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from fadeout.errors import FadeoutError
 from fadeout.records import Exam
 from fadeout.treatments.optimizers import Rising, current
+from fadeout.treatments.patient import Edit
 from fadeout.treatments.reasons import trained
 from fadeout.treatments.surgery import Surgery
-from fadeout.treatments.treatment import Edit, Treatment
+from fadeout.treatments.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from fadeout.patches.placing import Work
 from fadeout.patches.rewrites import attribute, ends, function, init, module, norm, optimizer, skip
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 Rewrite = Callable[[Sequence[Edit], Work], None]
 

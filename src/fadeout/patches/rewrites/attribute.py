@@ -7,7 +7,7 @@ import libcst as cst
 from fadeout.patches.draft import expression
 from fadeout.patches.elements import with_inserted
 from fadeout.patches.placing import Work, place, refuse
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 
 def rewrite(edits: Sequence[Edit], work: Work) -> None:

@@ -15,7 +15,7 @@ from fadeout.patches.program import code_of, modules_of
 from fadeout.patches.rewrites.function import called_name, calls_named
 from fadeout.patches.rewrites.norm import follow
 from fadeout.patches.source import around, is_alone
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 _CODE = '''class NAME(nn.Module):
     """{said}."""

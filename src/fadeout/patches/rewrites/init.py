@@ -11,7 +11,7 @@ from fadeout.patches.initials import initial_code
 from fadeout.patches.placing import Work, draft_of, refuse
 from fadeout.patches.program import modules_of
 from fadeout.patches.source import call_at, dotted
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 
 def rewrite(edits: Sequence[Edit], work: Work) -> None:

@@ -7,7 +7,7 @@ import libcst as cst
 from fadeout.patches.draft import expression, name_of
 from fadeout.patches.imports import bindings, full_name
 from fadeout.patches.placing import Placed, Work, place, refuse
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 _RECURRENT = ("RNN", "GRU", "LSTM")
 

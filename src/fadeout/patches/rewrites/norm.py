@@ -8,7 +8,7 @@ from torch import nn
 from fadeout.patches.draft import Draft, expression, name_of
 from fadeout.patches.placing import Placed, Work, place, refuse
 from fadeout.patches.program import modules_of
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 _WIDTHS = {"GroupNorm": 1}  # which argument is the width; the first where nothing is said
 

@@ -11,7 +11,7 @@ from fadeout.patches.imports import bindings, full_name
 from fadeout.patches.placing import Work, draft_of, refuse
 from fadeout.patches.rewrites.attribute import with_keyword
 from fadeout.patches.source import around, call_at
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 
 def rewrite(edits: Sequence[Edit], work: Work) -> None:

@@ -10,7 +10,7 @@ from fadeout.patches.draft import Draft, Gather, define, expression
 from fadeout.patches.placing import Placed, Work, draft_of, place, refuse
 from fadeout.patches.rewrites.norm import is_element, joined
 from fadeout.patches.source import calls_on, is_alone
-from fadeout.treatments.treatment import Edit
+from fadeout.treatments.patient import Edit
 
 _CODE = '''class NAME(nn.Module):
     """A block and a way around it: {said}."""
