@@ -133,3 +133,66 @@ def test_the_command_prints_the_contract_and_writes_diff_and_page(tmp_path):
     assert (tmp_path / "net.py.orig").read_text() == SICK != path.read_text()
     assert "<html" in (tmp_path / "race.html").read_text()[:500].lower()
     assert Path(tmp_path / "race.html").stat().st_size > 100_000
+
+
+CLASSY = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(10))
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.sigmoid(layer(x))
+        return self.head(x)
+
+
+def build():
+    model = Net()
+    return model, None, nn.functional.cross_entropy, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+"""
+
+
+def test_a_class_in_the_users_file_travels_to_worker_processes(tmp_path):
+    few = {"steps": 40, "seeds": (0,), "treatments": FEW[:2]}
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    _, one = treated(tmp_path / "a", CLASSY, engine="here", **few)
+    _, other = treated(tmp_path / "b", CLASSY, engine="processes", **few)
+    assert [arm.skill for arm in one.trial.arms] == [arm.skill for arm in other.trial.arms]
+
+
+def run(folder, *given):
+    return subprocess.run(
+        [sys.executable, "-m", "fadeout", "treat", *given], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--patch", "no/such/out.diff"), "no folder"),
+        (("--optimizer", "adam", "--lr", "-1"), "check --lr"),
+        (("--optimizer", "foo"), "treat: there is no optimizer 'foo'"),
+        (("--engine", "foo"), "engine"),
+        (("--shape", "64x"), "no shape of one sample"),
+    ],
+)
+def test_a_wrong_call_ends_with_two_before_anything_is_trained(tmp_path, given, words):
+    (tmp_path / "net.py").write_text(SICK)
+    done = run(tmp_path, "net.py:build", *(() if "--shape" in given else ("--data", "digits")), *given)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert done.stdout == "" and (tmp_path / "net.py").read_text() == SICK
+
+
+def test_a_small_gain_among_scattered_seeds_wins_nothing():
+    from fadeout.racing.ranks import wins
+
+    assert wins((0.9, 0.8), (0.1, 0.3), 0.0)
+    assert not wins((0.95, 0.70), (0.70, 0.69), 0.0)  # 0.13 in the mean, and its interval holds zero
+    assert wins((0.83, 0.84, 0.83), (0.70, 0.70, 0.70), 0.0)
+    assert not wins((0.9, 0.2), (0.1, 0.3), 0.0)

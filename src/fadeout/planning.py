@@ -218,5 +218,10 @@ def treat(
         if treatment not in BY_ID:
             raise FadeoutError(f"treat: there is no treatment {treatment!r}; there are {', '.join(BY_ID)}")
         treatment = BY_ID[treatment]
+    if not isinstance(treatment, Treatment):
+        raise TypeError(
+            f"treat: the treatment must be an id or a Treatment, got {type(treatment).__name__}; "
+            "of a plan take plan.first"
+        )
     with torch.inference_mode(False):
         return treatment.apply(Patient(model=model, optimizer=optimizer, batch=batch, loss=loss, seed=seed))

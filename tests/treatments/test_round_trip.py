@@ -10,7 +10,7 @@ from torch import nn
 from treated_models import MODELS, setup
 
 from fadeout.errors import FadeoutError
-from fadeout.treatments import TREATMENTS, Patient, Treatment
+from fadeout.treatments import BY_ID, TREATMENTS, Patient, Treatment
 from fingerprints import difference, fingerprint
 from test_architectures import FAMILIES, call
 
@@ -107,8 +107,6 @@ def test_one_seed_gives_one_treatment():
     twins = [copy.deepcopy(model) for _ in range(3)]
     for twin, seed in zip(twins, (0, 0, 1), strict=True):
         torch.randn(seed + 1)
-        from fadeout.treatments import BY_ID
-
         BY_ID["critical_init"].apply(Patient(model=twin, batch=batch, loss=loss, seed=seed))
     first, same, other = (torch.cat([p.flatten() for p in twin.parameters()]) for twin in twins)
     assert torch.equal(first, same) and not torch.equal(first, other)
@@ -177,3 +175,21 @@ def test_real_architectures_come_back_too(name):
         receipt.undo()
         assert difference(before, fingerprint(model, optimizer)) == "", f"{treatment.id} was not undone"
     assert applied >= 3
+
+
+def test_receipts_are_undone_in_their_order_and_only_once():
+    model, batch, loss = setup("sigmoid_mlp")
+    before = fingerprint(model)
+    first = BY_ID["tanh"].apply(Patient(model=model, batch=batch, loss=loss))
+    second = BY_ID["layer_norm"].apply(Patient(model=model, batch=batch, loss=loss))
+    with pytest.raises(FadeoutError, match="undo that one first"):
+        first.undo()
+    second.undo()
+    first.undo()
+    assert difference(before, fingerprint(model)) == ""
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    trained = fingerprint(model)
+    first.undo()
+    assert difference(trained, fingerprint(model)) == ""
+    assert "undo()" in repr(first) and len(repr(first)) < 120

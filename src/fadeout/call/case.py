@@ -30,7 +30,7 @@ class Setup:
     train_step: Callable[..., Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Case:
     """A training program as makers, so that every arm of a race and every seed begins afresh.
 
@@ -58,6 +58,10 @@ class Case:
     steps: int = 300
     name: str = ""
 
+    def __repr__(self) -> str:
+        maker = getattr(self.make_model, "__name__", type(self.make_model).__name__)
+        return f"Case({self.name or maker!r}, {self.steps} steps)"
+
     def build(self, seed: int = 0) -> Setup:
         """The set-up for one seed; the caller's random state is left as it was.
 
@@ -65,6 +69,12 @@ class Case:
             FadeoutError: If a maker gives something else than it should.
             ModelError: If a maker raises.
         """
+        for name, maker in (("make_model", self.make_model), ("make_optimizer", self.make_optimizer)):
+            if isinstance(maker, nn.Module) or (maker is not None and not callable(maker)):
+                raise TypeError(
+                    f"Case: {name} must be a function that makes one, got the {type(maker).__name__} itself; "
+                    f"write lambda{'' if name == 'make_model' else ' parameters'}: ..., so that every arm begins afresh"
+                )
         with seeded(seed):
             model = _made(self.make_model, "make_model")
             if not isinstance(model, nn.Module):
@@ -95,6 +105,8 @@ class Case:
 def _made(make: Callable[[], Any], name: str) -> Any:
     try:
         return make()
+    except FadeoutError:
+        raise
     except Exception as error:
         raise ModelError(f"Case: {name} failed: {type(error).__name__}: {error}") from error
 

@@ -104,7 +104,7 @@ def batch_of(target: "Target", data: str, shape: str, tokens: int, rows: int, se
         return bundled.digits(target.model, rows=rows, verb=verb)
     if shape or data == "random":
         try:
-            size = tuple(int(part) for part in shape.replace("x", ",").split(",") if part.strip())
+            size = tuple(int(part) for part in shape.replace("x", ",").split(","))
         except ValueError:
             size = ()
         if not size or min(size) < 1:
@@ -120,36 +120,39 @@ def batch_of(target: "Target", data: str, shape: str, tokens: int, rows: int, se
     return target.batch
 
 
-def loss_named(name: str) -> Any:
+def loss_named(name: str, verb: str = "examine") -> Any:
     import torch.nn.functional as functional
 
     from fadeout.target import load_object
 
     if ":" in name:
-        return load_object(name, verb="examine")
+        return load_object(name, verb=verb)
     found = getattr(functional, name, None) or getattr(functional, f"{name}_loss", None)
     if not callable(found):
-        raise FadeoutError(f"examine: torch.nn.functional has no loss {name!r}; it has for example {', '.join(LOSSES)}")
+        raise FadeoutError(f"{verb}: torch.nn.functional has no loss {name!r}; it has for example {', '.join(LOSSES)}")
     return found
 
 
-def optimizer_named(name: str, target: "Target", lr: float) -> Any:
+def optimizer_named(name: str, target: "Target", lr: float, verb: str = "examine") -> Any:
     import torch
 
     known = {o.lower(): o for o in OPTIMIZERS if hasattr(torch.optim, o)}
     if name.lower() not in known:
         raise FadeoutError(
-            f"examine: there is no optimizer {name!r} here; choose one of {', '.join(known.values())}, "
+            f"{verb}: there is no optimizer {name!r} here; choose one of {', '.join(known.values())}, "
             "or let the function return (model, batch, loss, optimizer)"
         )
     flat = known[name.lower()] != "Muon"  # which takes matrices only
     trained = [p for p in target.model.parameters() if p.requires_grad and (flat or p.dim() == 2)]
     if not trained:
         raise FadeoutError(
-            f"examine: {name} finds nothing to train: no parameter of the model requires a gradient"
+            f"{verb}: {name} finds nothing to train: no parameter of the model requires a gradient"
             + ("" if flat else " and is a matrix, which Muon needs")
         )
-    return getattr(torch.optim, known[name.lower()])(trained, lr=lr)
+    try:
+        return getattr(torch.optim, known[name.lower()])(trained, lr=lr)
+    except ValueError as error:
+        raise FadeoutError(f"{verb}: {name} refuses this: {error}; check --lr") from error
 
 
 @contextmanager

@@ -28,7 +28,8 @@ def treat(
     seeds: Annotated[int, typer.Option(help="how many seeds each arm runs with", min=1)] = 2,
     arms: Annotated[int, typer.Option(help="how many treatments of the plan race; 0 for all", min=0)] = 12,
     engine: Annotated[
-        str, typer.Option(help="where arms run: here, processes (one a core) or ray (a Ray cluster)")
+        str,
+        typer.Option(help="where arms run: here, processes, ray (a cluster), or together (equal shapes at once)"),
     ] = "here",
     cheap: Annotated[bool, typer.Option("--cheap", help="about half the work, a little less sure")] = False,
     patch: Annotated[Path | None, typer.Option(help="write the change of your source as a unified diff")] = None,
@@ -50,11 +51,16 @@ def treat(
     from fadeout.remedy import remedy
     from fadeout.target import make
 
+    for path in (patch, html, store):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise FadeoutError(
+                f"treat: there is no folder {path.resolve().parent} to write {path.name} into; make it first"
+            )
     with prints_aside():
         torch.manual_seed(0)
         first = make(target, verb="treat")
     batches = batches_of(first, data, shape, tokens, batch, 0)
-    chosen: Any = loss_named(loss) if loss else first.loss
+    chosen: Any = loss_named(loss, "treat") if loss else first.loss
     if chosen is None and data == "digits":
         chosen = torch.nn.functional.cross_entropy
     found = remedy(
@@ -62,7 +68,7 @@ def treat(
         target,
         batches=batches,
         loss=chosen,
-        optimizer=(lambda made: optimizer_named(optimizer, made, lr)) if optimizer else None,
+        optimizer=(lambda made: optimizer_named(optimizer, made, lr, "treat")) if optimizer else None,
         steps=steps,
         seeds=tuple(range(seeds)),
         engine=engine,
@@ -95,9 +101,13 @@ def treat(
         from fadeout.render.race.text import RaceReport
 
         Console().print(RaceReport(trial=trial))
-    if apply:
+    if apply and trial.winner is None:
+        typer.echo("treat: nothing won, so no file was changed", err=as_json)
+    elif apply:
         if found.patch is None or not found.patch.files:
             raise FadeoutError("treat: there is no patch to apply; the lines to change by hand stand above")
+        if trial.recipe:
+            typer.echo("treat: this is a part of the cure; the lines above are still to be changed by hand", err=True)
         for backup in write_into_source(found):
             typer.echo(f"changed; the old file is {backup}", err=as_json)
     sick = found.exam.verdict not in ("flows", "undetermined")

@@ -6,6 +6,8 @@ from typing import Any
 
 from fadeout.errors import FadeoutError
 
+FROM_FILE = "fadeout_target_"  # names of modules that the command line made of a file: see target
+
 
 def packed(value: Any, *, what: str) -> bytes:
     """Bytes of a value; functions and classes of a script or notebook travel with their code.
@@ -19,6 +21,9 @@ def packed(value: Any, *, what: str) -> bytes:
         raise FadeoutError(
             "trial: other processes need cloudpickle; pip install cloudpickle, or engine='here'"
         ) from error
+    for name, module in list(sys.modules.items()):
+        if name.startswith(FROM_FILE) and module is not None:  # no other process can import it by this name
+            cloudpickle.register_pickle_by_value(module)
     try:
         found: bytes = cloudpickle.dumps((list(sys.path), cloudpickle.dumps(value)))
     except Exception as error:  # whatever the user's objects hold

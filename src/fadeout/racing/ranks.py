@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fadeout.racing.statistics import paired
+
 TIE = 0.01  # of skill: arms that are closer than this count as equal
+LARGE = 0.25  # of skill: a mean gain that few seeds may scatter about
 GAIN = 0.02  # of skill: what a winner must gain at least; less is luck of the best of many
 LOST = 0.01  # of skill: what no seed may lose
 
@@ -66,8 +69,13 @@ def go_on(entrants: Sequence[Entrant], count: int, *, tie: float = TIE) -> list[
 
 
 def wins(ours: Sequence[float], control: Sequence[float], noise: float) -> bool:
-    """Whether an arm is better than no treatment by more than the noise, and worse with no seed."""
+    """Whether an arm is better than no treatment by more than the noise, and worse with no seed.
+
+    With several seeds a small gain must also stand out of their scatter: its 95 % interval leaves zero out.
+    """
     gains = [a - b for a, b in zip(ours, control, strict=True)]
     if not all(math.isfinite(gain) for gain in gains):
         return False
-    return sum(gains) / len(gains) > max(noise, GAIN) and min(gains) >= -max(noise, LOST)
+    mean = sum(gains) / len(gains)
+    sure = len(gains) < 2 or mean >= LARGE or paired(ours, control).low > 0
+    return sure and mean > max(noise, GAIN) and min(gains) >= -max(noise, LOST)

@@ -35,7 +35,7 @@ class Planned:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan:
     """Treatments worth a race, in the order to try them, and those that one exam of a treated copy rules out."""
 
@@ -46,6 +46,14 @@ class Plan:
     def first(self) -> str:
         """Id of the first treatment; "" of an empty plan."""
         return self.entries[0].treatment if self.entries else ""
+
+    def __repr__(self) -> str:
+        return f"Plan({len(self.entries)} to try, first {self.first!r}; {len(self.wont_help)} will not help)"
+
+    def __str__(self) -> str:
+        from fadeout.render.race.said import plan_lines
+
+        return "\n".join(plan_lines(self)) + "\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ class Edit:
     until: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Receipt:
     """What a treatment changed, and the way back.
 
@@ -54,6 +54,10 @@ class Receipt:
     notes: tuple[str, ...] = ()
     recipe: tuple[str, ...] = ()
     optimizer: Any = None
+
+    def __repr__(self) -> str:
+        done = f"{len(self.edits)} changes in {len(self.touched)} places"
+        return f"Receipt({self.treatment!r}: {done}; undo() takes them back)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Surgery: changes to a live network by module path, written down so that they can be taken back."""
 
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,8 @@ from fadeout.treatments.wiring import Wiring
 
 Hook = Callable[..., Any]
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+_STANDING: "weakref.WeakKeyDictionary[nn.Module, list[Surgery]]" = weakref.WeakKeyDictionary()  # not undone yet
 
 
 class Surgery:
@@ -66,15 +69,30 @@ class Surgery:
 
     def receipt(self, name: str) -> Receipt:
         """What was done."""
+        _STANDING.setdefault(self.model, []).append(self)
         return Receipt(
             treatment=name,
             touched=tuple(self.touched),
-            undo=self._snapshot.restore,
+            undo=self._undo,
             edits=tuple(self.edits),
             notes=tuple(dict.fromkeys(self.notes)),
             recipe=tuple(dict.fromkeys(self.recipe)),
             optimizer=self.new_optimizer,
         )
+
+    def _undo(self) -> None:
+        """Put everything back; a second time nothing happens.
+
+        Raises:
+            FadeoutError: If a later treatment of the same model still stands.
+        """
+        standing = _STANDING.get(self.model, [])
+        if self not in standing:
+            return
+        if standing[-1] is not self:
+            raise FadeoutError("undo: another treatment was applied after this one; undo that one first")
+        standing.pop()
+        self._snapshot.restore()
 
     # ---- what there is
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fadeout.records import Arm, Interval, Trial
+from fadeout.records import Arm, Interval, Plan, Trial
 from fadeout.render import words
 
 HEADS = ("arm", "skill on held-out rows", "decades", "effective depth", "steps", "seconds")
@@ -82,7 +82,7 @@ def headline(trial: Trial) -> tuple[str, str]:
     arm, over, control = trial.arm(trial.winner), trial.over_control, _control(trial)
     said = f"{_capital(arm.title)}. "
     if control is not None and math.isfinite(control.skill.mean):
-        said += f"It raises the skill on held-out rows from {max(0.0, control.skill.mean):.2f} to {arm.skill.mean:.2f}."
+        said += f"It raises the skill on held-out rows from {control.skill.mean:.2f} to {arm.skill.mean:.2f}."
     else:
         said += f"With it the skill on held-out rows is {arm.skill.mean:.2f}."
     if over is not None and over.low != over.high:
@@ -163,3 +163,14 @@ def about(trial: Trial) -> str:
 def recipe(trial: Trial) -> Sequence[str]:
     """Lines to change by hand."""
     return tuple(words.plain(line) for line in trial.recipe)
+
+
+def plan_lines(plan: Plan) -> tuple[str, ...]:
+    """A plan as text: what to try, in order, and what won't help, each with what one step of a copy shows."""
+    lines = ["to try, in this order; only a race tells which one works:"]
+    for n, entry in enumerate(plan.entries, start=1):
+        lines.append(f"  {n:2}. {entry.treatment:24} {words.decades(entry.measured.decades):>6} decades  {entry.title}")
+    if plan.wont_help:
+        lines += ["", "will not help:"]
+        lines += [f"      {entry.treatment:24} {entry.reason}" for entry in plan.wont_help]
+    return tuple(words.plain(line) for line in lines)

@@ -57,9 +57,9 @@ def _lines(trial: Trial, page: Page) -> Iterator[Text]:
         yield Text()
         yield Text("  what to change", style="bold")
         yield from (_diff(line) for line in trial.patch.splitlines())
-    elif trial.recipe:
+    if trial.recipe:
         yield Text()
-        yield Text("  what to change", style="bold")
+        yield Text("  what is left to change by hand" if trial.patch else "  what to change", style="bold")
         yield from (Text("    " + line) for line in said.recipe(trial))
     yield Text()
 
