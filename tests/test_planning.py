@@ -144,3 +144,22 @@ def _backward(model, batch):
     model.zero_grad()
     F.cross_entropy(model(batch[0]), batch[1]).backward()
     return list(model.parameters())
+
+
+def test_the_command_says_the_plan_and_json_holds_it(tmp_path):
+    import json
+    import subprocess
+    import sys
+
+    source = (
+        "from torch import nn\n\n\ndef build():\n    pairs = ((nn.Linear(64, 64), nn.Sigmoid()) for _ in range(8))\n"
+    )
+    source += "    hidden = [m for pair in pairs for m in pair]\n"
+    (tmp_path / "net.py").write_text(source + "    return nn.Sequential(*hidden, nn.Linear(64, 10))\n")
+    command = [sys.executable, "-m", "fadeout", "examine", "net.py:build", "--data", "digits", "--plan"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert "to try, in this order" in said and "will not help:" in said and "fadeout treat net.py:build" in said
+    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    data = json.loads(done.stdout)
+    assert data["plan"][0].keys() == {"treatment", "title", "predicted", "measured", "reason"}
+    assert data["plan"][0]["measured"].keys() >= {"decades", "effective_depth"} and data["wont_help"]

@@ -15,7 +15,7 @@ import typer
 from fadeout.cli.inputs import OPTIMIZERS, run_exam, run_forecast
 from fadeout.cli.treat import treat
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.records import Exam
+from fadeout.records import Exam, Plan
 from fadeout.version import VERSION
 
 app = typer.Typer(
@@ -101,6 +101,9 @@ def examine(
     seed: Annotated[
         int, typer.Option(help="random seed, set before your function is called and used for random input")
     ] = 0,
+    planned: Annotated[
+        bool, typer.Option("--plan", help="also say which treatments are worth a race, and which will not help")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="show every finding, and every layer of a healthy network too")
     ] = False,
@@ -126,7 +129,7 @@ def examine(
     exam = (
         _load(target)
         if target.endswith(".json")
-        else run_exam(target, data, shape, tokens, batch, loss, optimizer, lr, within, steps, reach, seed)
+        else run_exam(target, data, shape, tokens, batch, loss, optimizer, lr, within, steps, reach, seed, planned)
     )
     if save is not None:
         from fadeout.store.files import save as write
@@ -145,6 +148,8 @@ def examine(
             from fadeout.render.terminal import report as shown
 
             Console().print(shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=_next_steps(exam)))
+            if exam.plan is not None:
+                typer.echo(str(Plan(entries=exam.plan, wont_help=exam.wont_help or ())))
     raise typer.Exit(Exit.FINE if exam.verdict in ("flows", "undetermined") else Exit.FINDING)
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fadeout.errors import FadeoutError
@@ -35,6 +36,7 @@ def run_exam(
     steps: int,
     reach: int,
     seed: int,
+    planned: bool = False,
 ) -> Exam:
     import torch
 
@@ -57,7 +59,14 @@ def run_exam(
     if optimizer:
         used = optimizer_named(optimizer, target, lr)
     with prints_aside():
-        return run(target.model, batch, loss=chosen, optimizer=used, within=within or None, reach=reach, steps=steps)
+        exam = run(target.model, batch, loss=chosen, optimizer=used, within=within or None, reach=reach, steps=steps)
+        if not planned:
+            return exam
+        from fadeout.planning import plan
+
+        one = batch[0] if steps and isinstance(batch, list) else batch
+        found = plan(target.model, one, loss=chosen, optimizer=used, exam=exam)
+        return replace(exam, plan=found.entries, wont_help=found.wont_help)
 
 
 def batches_of(target: "Target", data: str, shape: str, tokens: int, rows: int, seed: int) -> Any:
