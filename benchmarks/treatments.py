@@ -14,12 +14,12 @@ import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from benchmarks.truth.draw import drawn
 from benchmarks.truth.ground import load, program_of
+from benchmarks.truth.score import wilson
 
 STORE = Path("build/treatments")
 WORKS = 0.9
@@ -140,16 +140,6 @@ def kept(name: str) -> Outcome:
     return found
 
 
-def share(good: int, count: int) -> str:
-    """'34/40 0.85 [0.71, 0.93]': Wilson's interval, 95 %."""
-    if not count:
-        return "-"
-    z, p = 1.959964, good / count
-    middle, spread = p + z * z / (2 * count), z * sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    low, high = (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count)
-    return f"{good}/{count} {p:.2f} [{max(0, low):.2f}, {min(1, high):.2f}]"
-
-
 def table(sick: list[Outcome], healthy: list[Outcome]) -> str:
     """Both tables as markdown."""
     lines = ["| policy | works on sick programs |", "|---|---|"]
@@ -157,9 +147,9 @@ def table(sick: list[Outcome], healthy: list[Outcome]) -> str:
         ("no treatment", "none"), ("a random applicable treatment", "drawn"), ("AutoTrainer's first", "published"),
         ("the first of the plan, no race", "first"), ("the winner of the race", "raced"),
     ):  # fmt: skip
-        lines.append(f"| {title} | {share(sum(getattr(o, key) >= WORKS for o in sick), len(sick))} |")
+        lines.append(f"| {title} | {wilson(sum(getattr(o, key) >= WORKS for o in sick), len(sick))} |")
     within = [o for o in sick if not o.name.startswith(tuple(BEYOND))]
-    reached = share(sum(o.raced >= WORKS for o in within), len(within))
+    reached = wilson(sum(o.raced >= WORKS for o in within), len(within))
     lines.append(f"| the same, of the programs that a change of the network can cure | {reached} |")
     slower = sum(0.6 <= o.raced < WORKS for o in sick)
     lines += [
@@ -173,11 +163,11 @@ def table(sick: list[Outcome], healthy: list[Outcome]) -> str:
     for family in FAMILIES:
         mine = [o for o in sick if o.family == family]
         if mine:
-            lines.append(f"| {family} | {share(sum(o.raced >= WORKS for o in mine), len(mine))} |")
+            lines.append(f"| {family} | {wilson(sum(o.raced >= WORKS for o in mine), len(mine))} |")
     lines += ["", "| healthy programs | |", "|---|---|"]
     harmed = sum(o.raced < o.none - 0.01 for o in healthy)
-    lines.append(f"| harmed by the race's winner | {share(harmed, len(healthy))} |")
-    lines.append(f"| improved | {share(sum(o.raced > o.none + 0.02 for o in healthy), len(healthy))} |")
+    lines.append(f"| harmed by the race's winner | {wilson(harmed, len(healthy))} |")
+    lines.append(f"| improved | {wilson(sum(o.raced > o.none + 0.02 for o in healthy), len(healthy))} |")
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import take_reading
 from fadeout.records import Exam, Finding, Measured, Plan, Planned, Reading
 from fadeout.rules import diagnose, verdict
-from fadeout.treatments import TREATMENTS, Bundle, Patient, Receipt, Treatment
+from fadeout.treatments import BY_ID, TREATMENTS, Bundle, Patient, Receipt, Treatment
 from fadeout.treatments.anatomy import Anatomy, anatomy
 from fadeout.treatments.draws import FOLLOWS
 
@@ -111,26 +111,20 @@ def plan(
     return Plan(entries=tuple(entry for _, entry in able), wont_help=tuple(wont))
 
 
-def copied(question: Question) -> tuple[nn.Module, Any, Any]:
-    """Copies of model, optimizer and step that belong together."""
-    isolation = Isolation(verb=question.verb)
-    model, optimizer = isolation.copied((question.model, question.optimizer))
-    return model, optimizer, question.step
-
-
-def patient_of(question: Question, seen: Anatomy, seed: int) -> Patient:
-    """A copy, ready to be treated."""
-    model, optimizer, step = copied(question)
+def _patient(question: Question, seen: Anatomy, seed: int) -> Patient:
+    """Copies of model and optimizer that belong together, ready to be treated."""
+    model, optimizer = Isolation(verb=question.verb).copied((question.model, question.optimizer))
     return Patient(
-        model=model, optimizer=optimizer, batch=question.batch, loss=question.loss, step=step, seed=seed, anatomy=seen
-    )
+        model=model, optimizer=optimizer, batch=question.batch, loss=question.loss, step=question.step, seed=seed,
+        anatomy=seen,
+    )  # fmt: skip
 
 
 def _treated(
     treatment: Treatment, question: Question, seen: Anatomy, seed: int
 ) -> tuple[Measured, Measured, str] | None:
     """(what theory expects of a treated copy, what it shows, why it won't help or ""); None: it can't be applied."""
-    patient = patient_of(question, seen, seed)
+    patient = _patient(question, seen, seed)
     try:
         receipt = treatment.apply(patient)
         optimizer = receipt.optimizer if receipt.optimizer is not None else patient.optimizer
@@ -139,8 +133,9 @@ def _treated(
         return None
     reading = taken.reading
     forecast = predict_from(taken.sketch, reading.ledger) if taken.sketch is not None else None
-    silent = forecast is None or forecast.decades is None or FOLLOWS in receipt.notes
-    expected = math.nan if silent or forecast is None or forecast.decades is None else forecast.decades
+    expected = math.nan
+    if forecast is not None and forecast.decades is not None and FOLLOWS not in receipt.notes:
+        expected = forecast.decades
     found = diagnose(reading)
     word = verdict(reading, found)
     measured = Measured(
@@ -212,8 +207,6 @@ def treat(
     Raises:
         FadeoutError: If there is no such treatment, or it can't be done here; nothing is changed then.
     """
-    from fadeout.treatments import BY_ID
-
     if isinstance(treatment, str):
         if treatment not in BY_ID:
             raise FadeoutError(f"treat: there is no treatment {treatment!r}; there are {', '.join(BY_ID)}")

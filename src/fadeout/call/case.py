@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call.guard import random_state, set_random_state
 from fadeout.errors import FadeoutError, ModelError
 
 
@@ -114,20 +115,12 @@ def _made(make: Callable[[], Any], name: str) -> Any:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Random states of torch, random and numpy set to a seed, and put back."""
-    numpy = sys.modules.get("numpy")
-    kept = torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    cuda = [torch.cuda.get_rng_state(d) for d in devices]
+    kept = random_state()
     torch.manual_seed(seed)
     random.seed(seed)
-    if numpy is not None:
+    if (numpy := sys.modules.get("numpy")) is not None:
         numpy.random.seed(seed % (1 << 32))
     try:
         yield
     finally:
-        torch.set_rng_state(kept[0])
-        random.setstate(kept[1])
-        if numpy is not None:
-            numpy.random.set_state(kept[2])
-        for device, state in zip(devices, cuda, strict=True):
-            torch.cuda.set_rng_state(state, device)
+        set_random_state(kept)

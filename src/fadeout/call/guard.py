@@ -290,6 +290,7 @@ def _set_state_of(generator: Any, state: Any) -> None:
 
 
 def random_state() -> tuple[Any, ...]:
+    """Of torch on all devices, Python and numpy."""
     numpy = sys.modules.get("numpy")
     return (
         torch.get_rng_state(),
@@ -300,6 +301,7 @@ def random_state() -> tuple[Any, ...]:
 
 
 def set_random_state(state: tuple[Any, ...]) -> None:
+    """What `random_state` gave."""
     cpu, cuda, python, numpy_state = state
     torch.set_rng_state(cpu)
     if cuda is not None:

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from fadeout.cli.following import next_steps
 from fadeout.cli.inputs import OPTIMIZERS, run_exam, run_forecast
 from fadeout.cli.treat import treat
 from fadeout.errors import FadeoutError, ModelError
@@ -147,7 +148,7 @@ def examine(
 
             from fadeout.render.terminal import report as shown
 
-            Console().print(shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=_next_steps(exam)))
+            Console().print(shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=next_steps(exam)))
             if exam.plan is not None:
                 typer.echo(str(Plan(entries=exam.plan, wont_help=exam.wont_help or ())))
     raise typer.Exit(Exit.FINE if exam.verdict in ("flows", "undetermined") else Exit.FINDING)
@@ -298,34 +299,6 @@ def _write_page(exam: Exam, path: Path) -> None:
     from fadeout.pages import report as write
 
     write(exam, path)
-
-
-SHARED = frozenset({"--data", "--shape", "--tokens", "--batch", "--loss", "--optimizer", "--lr"})  # with treat
-
-
-def _shared(given: list[str]) -> list[str]:
-    """The arguments of examine that treat takes as well."""
-    kept, rest = [], iter(given)
-    for arg in rest:
-        if arg.partition("=")[0] in SHARED:
-            kept += [arg] if "=" in arg else [arg, next(rest, "")]
-        elif not arg.startswith("-"):
-            if not kept:
-                kept.append(arg)
-        elif arg in ("--steps", "--seed", "--reach", "--within", "--html", "--save"):
-            next(rest, None)
-    return kept
-
-
-def _next_steps(exam: Exam) -> tuple[str, ...]:
-    if exam.verdict in ("flows", "undetermined"):
-        return ()
-    explain = [f"fadeout explain {exam.findings[0].code}"] if exam.findings else []
-    if not any(arg.endswith(".json") for arg in sys.argv[2:3]) and any(f.treatments for f in exam.findings):
-        explain.insert(0, shlex.join(["fadeout", "treat", *_shared(sys.argv[2:])]))
-    if "--html" in sys.argv or "--save" in sys.argv:
-        return tuple(explain)
-    return (f"{shlex.join(['fadeout', *sys.argv[1:]])} --html page.html", *explain)
 
 
 app.command()(treat)

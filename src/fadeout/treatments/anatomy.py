@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fadeout.call.question import Question
 from fadeout.probe.account.passes import Observer
 from fadeout.probe.graph import kinds
-from fadeout.probe.graph.graph import Graph
+from fadeout.probe.graph.graph import Graph, weight_sources
 from fadeout.probe.graph.lines import line_of
 from fadeout.probe.graph.names import Names
 from fadeout.probe.graph.paths import readable_path
@@ -189,12 +189,9 @@ def anatomy(question: Question) -> Anatomy:
 
 
 def _sources(graph: Graph) -> list[int]:
-    """Per operation the nearest weight operation on its way to the data, through the first edge."""
-    source = [-1] * len(graph.names)
-    for i in range(len(graph.names) - 1, -1, -1):
-        below = graph.edges[i][0][1] if graph.edges[i] else -1
-        source[i] = (below if graph.matrix[below] else source[below]) if below >= 0 else -1
-    return source
+    """Per operation the nearest weight operation that it reads."""
+    nearest = weight_sources(graph)
+    return [nearest[edges[0][1]] if edges else -1 for edges in graph.edges]
 
 
 def _fed_by(graph: Graph, source: list[int], i: int) -> str:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from fadeout.errors import FadeoutError
 from fadeout.records import Exam
-from fadeout.treatments.draws import draw, gain_of
+from fadeout.treatments.draws import gain_of, redraw
 from fadeout.treatments.reasons import layers
 from fadeout.treatments.surgery import Surgery
 from fadeout.treatments.treatment import Treatment
@@ -29,10 +28,4 @@ class CriticalInit(Treatment):
         return "each layer is drawn so that its activation passes the gradient at its own size, biases at 0"
 
     def operate(self, on: Surgery) -> None:
-        found = on.layers()
-        if not found:
-            raise FadeoutError(
-                "critical_init: the model has no linear or convolutional layer on the way that could be drawn anew"
-            )
-        for path, layer in found:
-            draw(on, path, layer, gain_of(on, path), words="critical")
+        redraw(on, lambda path, weight: gain_of(on, path), "critical")

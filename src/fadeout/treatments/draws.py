@@ -1,10 +1,12 @@
 """Draws: weights and biases of a layer, drawn anew by the activation that reads it."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from fadeout.errors import FadeoutError
 from fadeout.treatments.patient import Edit
 from fadeout.treatments.surgery import Surgery
 
@@ -17,6 +19,39 @@ GAINS = {
 }  # fmt: skip
 FOLLOWS = "biases follow their weights, so that mean-field theory, which draws both by themselves, is silent"
 CENTRED = frozenset({"sigmoid", "hardsigmoid"})  # their output's mean is 1/2 and must be taken off by the next bias
+
+
+def redraw(on: Surgery, gain: Callable[[str, Tensor], float], words: str, *, orthogonal: bool = False) -> None:
+    """Every layer on the way drawn anew.
+
+    Args:
+        gain: (path, weight) -> gain.
+
+    Raises:
+        FadeoutError: If there is none.
+    """
+    found = on.layers()
+    if not found:
+        raise FadeoutError(
+            f"{words}_init: the model has no linear or convolutional layer on the way that could be drawn anew"
+        )
+    for path, layer in found:
+        assert isinstance(layer.weight, Tensor)
+        draw(on, path, layer, gain(path, layer.weight), words=words, orthogonal=orthogonal)
+
+
+def swap_hidden(on: Surgery, name: str, make: Callable[[], nn.Module]) -> None:
+    """Every hidden activation becomes this one, with the weights that belong to it.
+
+    Raises:
+        FadeoutError: If there is none to replace.
+    """
+    swapped = [a for a in on.anatomy.hidden if a.name != name]
+    if not swapped:
+        raise FadeoutError(f"{name}: the model has no hidden activation that could be replaced")
+    for activation in swapped:
+        on.swap(activation, make, name)
+    redraw(on, lambda path, weight: gain_of(on, path), "critical")
 
 
 def gain_of(surgery: Surgery, path: str) -> float:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fadeout.errors import FadeoutError
 from fadeout.records import Exam
-from fadeout.treatments.draws import draw
+from fadeout.treatments.draws import redraw
 from fadeout.treatments.reasons import layers
 from fadeout.treatments.surgery import Surgery
 from fadeout.treatments.treatment import Treatment
@@ -32,11 +31,9 @@ class GlorotInit(Treatment):
         return "weights from N(0, 2 / (fan_in + fan_out)), biases at 0"
 
     def operate(self, on: Surgery) -> None:
-        found = on.layers()
-        if not found:
-            raise FadeoutError("glorot_init: the model has no linear or convolutional layer that could be drawn anew")
-        for path, layer in found:
-            weight = layer.weight
-            assert isinstance(weight, Tensor)
-            fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
-            draw(on, path, layer, math.sqrt(2.0 * fan_in / (fan_in + fan_out)), words="glorot")
+        redraw(on, _gain, "glorot")
+
+
+def _gain(path: str, weight: Tensor) -> float:
+    fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+    return math.sqrt(2.0 * fan_in / (fan_in + fan_out))

@@ -3,9 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from fadeout.errors import FadeoutError
 from fadeout.records import Exam
-from fadeout.treatments.draws import draw
+from fadeout.treatments.draws import redraw
 from fadeout.treatments.reasons import layers
 from fadeout.treatments.surgery import Surgery
 from fadeout.treatments.treatment import Treatment
@@ -30,10 +29,4 @@ class HeInit(Treatment):
         return "weights from N(0, 2 / fan_in), biases at 0"
 
     def operate(self, on: Surgery) -> None:
-        found = on.layers()
-        if not found:
-            raise FadeoutError(
-                "he_init: the model has no linear or convolutional layer on the way that could be drawn anew"
-            )
-        for path, layer in found:
-            draw(on, path, layer, 1.0 if path in on.anatomy.heads else math.sqrt(2.0), words="he")
+        redraw(on, lambda path, weight: 1.0 if path in on.anatomy.heads else math.sqrt(2.0), "he")

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from fadeout.errors import FadeoutError
 from fadeout.records import Exam
-from fadeout.treatments.draws import draw, gain_of
+from fadeout.treatments.draws import gain_of, redraw
 from fadeout.treatments.reasons import layers
 from fadeout.treatments.surgery import Surgery
 from fadeout.treatments.treatment import Treatment
@@ -29,10 +28,4 @@ class OrthogonalInit(Treatment):
         return "no direction of the gradient fades: all singular values of a layer are alike"
 
     def operate(self, on: Surgery) -> None:
-        found = on.layers()
-        if not found:
-            raise FadeoutError(
-                "orthogonal_init: the model has no linear or convolutional layer on the way that could be drawn anew"
-            )
-        for path, layer in found:
-            draw(on, path, layer, gain_of(on, path), words="orthogonal", orthogonal=True)
+        redraw(on, lambda path, weight: gain_of(on, path), "orthogonal", orthogonal=True)

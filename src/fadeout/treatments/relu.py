@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fadeout.errors import FadeoutError
 from fadeout.records import Exam
-from fadeout.treatments.critical_init import CriticalInit
+from fadeout.treatments.draws import swap_hidden
 from fadeout.treatments.reasons import other_than
 from fadeout.treatments.surgery import Surgery
 from fadeout.treatments.treatment import Treatment
@@ -34,9 +33,4 @@ class Relu(Treatment):
         return "hidden activations become ReLU, with the weights that belong to it"
 
     def operate(self, on: Surgery) -> None:
-        swapped = [a for a in on.anatomy.hidden if a.name != "relu"]
-        if not swapped:
-            raise FadeoutError("relu: the model has no hidden activation that could be replaced")
-        for activation in swapped:
-            on.swap(activation, nn.ReLU, "relu")
-        CriticalInit().operate(on)
+        swap_hidden(on, "relu", nn.ReLU)

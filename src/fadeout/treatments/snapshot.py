@@ -1,12 +1,13 @@
 """A snapshot: a network, its optimizer and the random state as they are, to be put back bit for bit."""
 
-import random
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from fadeout.call.guard import random_state, set_random_state
 
 _TABLES = (dict, list, set)
 
@@ -27,7 +28,7 @@ class Snapshot:
                     tensors[id(tensor)] = tensor
         self._tensors = [(t, _value(t), t.requires_grad, t.grad, _value(t.grad)) for t in tensors.values()]
         self._optimizers = [(o, dict(o.__dict__), _tables(o.__dict__), _groups(o), _states(o)) for o in optimizers]
-        self._random = torch.get_rng_state(), random.getstate()
+        self._random = random_state()
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -64,8 +65,7 @@ class Snapshot:
                     if not _same(tensor, value):
                         tensor.copy_(value)
                 optimizer.state[parameter] = state
-        torch.set_rng_state(self._random[0])
-        random.setstate(self._random[1])
+        set_random_state(self._random)
 
 
 def _value(tensor: Tensor | None) -> Tensor | None:

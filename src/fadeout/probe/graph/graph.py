@@ -315,3 +315,17 @@ def weights_around(
             for _, j, _ in edges[i]:
                 above[j] = True
     return below, above
+
+
+def weight_sources(graph: Graph) -> list[int]:
+    """Per node: itself where it applies weights, else the nearest such node towards the data; -1 for none.
+
+    The way goes through the first input of every operation.
+    """
+    source = [-1] * len(graph.names)
+    for i in range(len(source) - 1, -1, -1):
+        if graph.matrix[i]:
+            source[i] = i
+        elif graph.edges[i]:
+            source[i] = source[graph.edges[i][0][1]]
+    return source

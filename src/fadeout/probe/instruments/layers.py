@@ -11,6 +11,7 @@ from fadeout.call.subject import own_parameters
 from fadeout.probe.account.norms import lengths, read
 from fadeout.probe.account.passes import Pass
 from fadeout.probe.account.profile import effective_depth
+from fadeout.probe.graph.graph import weight_sources
 from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.instruments.instrument import Instrument, Observed
 from fadeout.probe.instruments.origin import Origins
@@ -224,12 +225,7 @@ def _pace(matrices: list[Tensor], weights: Weights, has_optimizer: bool) -> floa
 def _readers(first: Pass, units: Units) -> dict[int, Slope]:
     """For each weight operation the activation that reads its output."""
     graph = first.graph
-    source: list[int] = [-1] * len(graph.names)
-    for i in range(len(graph.names) - 1, -1, -1):
-        if graph.matrix[i]:
-            source[i] = i
-        elif graph.edges[i]:
-            source[i] = source[graph.edges[i][0][1]]
+    source = weight_sources(graph)
     readers: dict[int, Slope] = {}
     for i in sorted(units.slopes):  # the nearest comes last: higher numbers lie towards the data
         for _, j, _ in graph.edges[i][:1]:
