@@ -22,7 +22,7 @@ from torch import nn
 
 import fadeout
 from fadeout.engines import Job, engine_of
-from fadeout.engines.keeper import one_thread
+from fadeout.engines.keeper import Keeper, one_thread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 ARMS, STEPS, PAIRS = 8, 300, 5  # steps: the horizon of a case that names none
@@ -50,7 +50,7 @@ def digits_case(
 
 def seconds(name: str, case: fadeout.Case) -> tuple[float, list[float]]:
     """Time of 8 arms to STEPS, and their skill."""
-    engine = engine_of(name, case)
+    engine = engine_of(name, functools.partial(Keeper, case))
     jobs = [Job(arm=f"arm {n}", treatment=None, seed=n, stop=STEPS, goes_on=False) for n in range(ARMS)]
     begun = time.process_time()  # of one thread: what else runs on the machine does not count
     pieces = sorted(engine.run(jobs), key=lambda piece: piece.seed)

@@ -18,8 +18,8 @@ from torch import nn
 import fadeout
 import race_cases as rc
 from fadeout.racing.ranks import Entrant, best_of, go_on, ranked, wins
-from fadeout.racing.statistics import interval, paired, student
-from fadeout.records import Measured
+from fadeout.racing.statistics import paired
+from fadeout.records import Measured, interval, student
 from fadeout.store import schema
 from fadeout.store.contract import to_dict
 from fadeout.trials import InterruptedRace

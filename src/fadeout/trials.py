@@ -5,10 +5,12 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib import import_module
 
 from fadeout.call.case import Case
 from fadeout.engines import engine_of
+from fadeout.engines.keeper import Keeper
 from fadeout.errors import FadeoutError
 from fadeout.racing.checks import fingerprint, settled
 from fadeout.racing.field import Field
@@ -95,7 +97,7 @@ def trial(
     try:
         if races is not None:
             races.begin(key, told)
-        begun = engine_of(engine, case)
+        begun = engine_of(engine, partial(Keeper, case))
         try:
             field = Field(begun, races, key, tuple(seeds), horizon, show, limit)
             race = Race(case.name, plan, known, pace, field)

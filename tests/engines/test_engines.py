@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def pieces(engine, jobs):
 
 
 def on(name, case, *rounds):
-    engine = engine_of(name, case)
+    engine = engine_of(name, partial(Keeper, case))
     try:
         return [pieces(engine, jobs) for jobs in rounds]
     finally:
@@ -123,7 +124,7 @@ def test_what_cannot_travel_is_told():
         return rc.mlp()
 
     with pytest.raises(FadeoutError, match="can't be sent to another process"):
-        engine_of("processes", rc.case(make))
+        engine_of("processes", partial(Keeper, rc.case(make)))
 
 
 def test_skill_is_the_better_of_both_modes_and_leaves_no_trace():

@@ -4,14 +4,12 @@ import contextlib
 import math
 import pickle
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from fadeout.call.case import Case
-from fadeout.engines.job import Job, failed
+from fadeout.engines.job import Doer, Work
 from fadeout.engines.parcel import packed, unpacked
 from fadeout.errors import FadeoutError
-from fadeout.records import Piece
 
 
 class Cluster:
@@ -21,7 +19,7 @@ class Cluster:
     Every machine needs fadeout.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, make: Callable[[], Doer]) -> None:
         try:
             import ray
         except ImportError as error:
@@ -29,24 +27,24 @@ class Cluster:
                 "trial: engine='ray' needs Ray; pip install 'fadeout[ray]', or engine='processes'"
             ) from error
         self.ray: Any = ray
-        self.parcel = packed(case, what="the case")
+        self.parcel = packed(make, what="the case")
         self.started = not ray.is_initialized()
         if self.started:
             ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, logging_level="ERROR")
-        self.case = ray.put(self.parcel)
+        self.make = ray.put(self.parcel)
         self.task = ray.remote(num_cpus=1, max_retries=0)(_task)
-        self.running: dict[Any, tuple[Job, float]] = {}
+        self.running: dict[Any, tuple[Work, float]] = {}
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Piece]:
+    def run(self, jobs: Sequence[Work]) -> Iterator[Any]:
         waiting = list(jobs)
         while waiting or self.running:
             room = max(1, int(self.ray.cluster_resources().get("CPU", 1)))
             while waiting and len(self.running) < room:
                 job = waiting.pop(0)
                 try:
-                    handle = self.task.remote(self.case, packed(job, what=f"the treatment {job.arm!r}"))
+                    handle = self.task.remote(self.make, packed(job, what=repr(job.arm)))
                 except FadeoutError as error:
-                    yield failed(job, str(error).removeprefix("trial: "))
+                    yield job.failed(str(error).removeprefix("trial: "))
                     continue
                 self.running[handle] = (job, time.monotonic())
             if not self.running:
@@ -57,19 +55,18 @@ class Cluster:
                 yield self._answer(handle, job)
             yield from self._late()
 
-    def _answer(self, handle: Any, job: Job) -> Piece:
+    def _answer(self, handle: Any, job: Work) -> Any:
         try:
-            piece: Piece = pickle.loads(self.ray.get(handle))
+            return pickle.loads(self.ray.get(handle))
         except Exception as error:  # Ray's own kinds: a worker or a machine was lost
-            return failed(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
-        return piece
+            return job.failed(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
 
-    def _late(self) -> Iterator[Piece]:
+    def _late(self) -> Iterator[Any]:
         for handle, (job, since) in list(self.running.items()):
             if math.isfinite(job.limit) and time.monotonic() - since > job.limit + STARTING:
                 self.ray.cancel(handle, force=True)
                 del self.running[handle]
-                yield failed(job, f"took longer than {job.limit:.0f} s", seconds=time.monotonic() - since)
+                yield job.failed(f"took longer than {job.limit:.0f} s", seconds=time.monotonic() - since)
 
     def forget(self, arms: Collection[str]) -> None:
         """Nothing is kept."""
@@ -86,7 +83,5 @@ class Cluster:
 STARTING = 60.0  # seconds that a task has besides its own, to wait for a worker and import torch
 
 
-def _task(case: bytes, job: bytes) -> bytes:
-    from fadeout.engines.keeper import Keeper
-
-    return pickle.dumps(Keeper(unpacked(case)).do(unpacked(job), limited=False))
+def _task(make: bytes, job: bytes) -> bytes:
+    return pickle.dumps(unpacked(make)().do(unpacked(job), limited=False))

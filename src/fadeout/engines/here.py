@@ -1,25 +1,25 @@
-"""The engine `here`: one arm after the other in this process."""
+"""The engine `here`: one piece of work after the other in this process."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
-from fadeout.call.case import Case
-from fadeout.engines.job import Job
-from fadeout.engines.keeper import Keeper
-from fadeout.records import Piece
+from fadeout.engines.job import Doer, Work
 
 
 class Here:
     """Needs nothing, starts at once, and continues every arm from where it stands."""
 
-    def __init__(self, case: Case) -> None:
-        self.keeper = Keeper(case)
+    def __init__(self, make: Callable[[], Doer]) -> None:
+        self.doer: Doer | None = make()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Piece]:
+    def run(self, jobs: Sequence[Work]) -> Iterator[Any]:
+        assert self.doer is not None
         for job in jobs:
-            yield self.keeper.do(job, limited=True)
+            yield self.doer.do(job, limited=True)
 
     def forget(self, arms: Collection[str]) -> None:
-        self.keeper.forget(arms)
+        if self.doer is not None:
+            self.doer.forget(arms)
 
     def close(self) -> None:
-        self.keeper.live.clear()
+        self.doer = None

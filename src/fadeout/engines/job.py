@@ -1,9 +1,13 @@
-"""Jobs: what an engine is asked to do, and the protocol that every engine follows."""
+"""Jobs: what an engine is asked to do, and the protocols between an engine and who does the work.
+
+An engine knows no networks.  It hands `Work` to a `Doer`, in this process or in others, and gives back
+`Answer`s: a race hands out jobs, which a `Keeper` does; the lab hands out tasks, which a `Bench` does.
+"""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fadeout.records import Piece
 from fadeout.treatments.treatment import Treatment
@@ -33,22 +37,58 @@ class Job:
     limit: float = math.inf
     goes_on: bool = True
 
+    def failed(self, why: str, *, seconds: float = 0.0) -> Piece:
+        """The piece of an arm that is lost together with what it had done."""
+        return Piece(
+            arm=self.arm, seed=self.seed, stop=self.stop, steps=0, losses=(), curve=(), failed=why, seconds=seconds
+        )  # fmt: skip
+
+
+class Answer(Protocol):
+    """What comes back of one piece of work; `failed` says why there is nothing else, "" where it is done."""
+
+    @property
+    def failed(self) -> str: ...
+
+
+class Work(Protocol):
+    """One piece of work, by name and seed; see `Job` for what the attributes mean."""
+
+    @property
+    def arm(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def limit(self) -> float: ...
+    @property
+    def goes_on(self) -> bool: ...
+
+    def failed(self, why: str, *, seconds: float = 0.0) -> Any:
+        """The answer of work that could not be done."""
+
+
+class Doer(Protocol):
+    """Does work in one process."""
+
+    def do(self, job: Any, *, limited: bool) -> Any:
+        """Do one piece of work.
+
+        Args:
+            limited: End it here when its time is over; else somebody else watches the time.
+        """
+
+    def forget(self, arms: Collection[str]) -> None:
+        """These arms do not go on."""
+
 
 class Engine(Protocol):
-    """Runs the jobs of one case.  The same jobs give bit-identical pieces on every engine but `together`."""
+    """Runs work.  The same work gives bit-identical answers on every engine but `together`."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Piece]:
-        """Pieces as they finish, in any order.  A job that fails gives a piece that says why."""
+    def run(self, jobs: Sequence[Any]) -> Iterator[Any]:
+        """Answers as they finish, in any order.  Work that fails gives an answer that says why."""
 
     def forget(self, arms: Collection[str]) -> None:
         """These arms do not go on."""
 
     def close(self) -> None:
         """End what was started, however the race ended."""
-
-
-def failed(job: Job, why: str, *, seconds: float = 0.0) -> Piece:
-    """The piece of a job whose arm is lost together with what it had done."""
-    return Piece(
-        arm=job.arm, seed=job.seed, stop=job.stop, steps=0, losses=(), curve=(), failed=why, seconds=seconds
-    )  # fmt: skip

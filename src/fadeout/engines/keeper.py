@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from fadeout.call.case import Case
-from fadeout.engines.job import Job, failed
+from fadeout.engines.job import Job
 from fadeout.engines.limit import OutOfTime, within
 from fadeout.engines.live import LiveArm, Shared, begin, threads
 from fadeout.records import Piece
@@ -39,14 +39,14 @@ class Keeper:
             with within(job.limit if limited else 0.0), one_thread():
                 return self._done(job, begun)
         except OutOfTime:
-            return failed(job, f"took longer than {job.limit:.0f} s", seconds=time.perf_counter() - begun)
+            return job.failed(f"took longer than {job.limit:.0f} s", seconds=time.perf_counter() - begun)
 
     def _done(self, job: Job, begun: float) -> Piece:
         arm: LiveArm | str | None = self.taken(job.arm, job.seed)
         if not isinstance(arm, LiveArm) or arm.steps > job.stop:
             arm = begin(self.case, job, self.shared)
         if isinstance(arm, str):
-            return failed(job, arm, seconds=time.perf_counter() - begun)
+            return job.failed(arm, seconds=time.perf_counter() - begun)
         piece = arm.run_to(job, time.perf_counter() - begun)
         if job.goes_on and not piece.failed:
             self.keep(job, arm)

@@ -9,16 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from fadeout.call.case import Case
-from fadeout.engines.job import Job, failed
+from fadeout.engines.job import Doer, Work
 from fadeout.engines.parcel import packed
 from fadeout.engines.worker import READY, receive, send
-from fadeout.records import Piece
 
 STARTING = 60.0  # seconds that a new worker has besides its job's, to import torch on a busy machine
 
@@ -26,7 +25,7 @@ STARTING = 60.0  # seconds that a new worker has besides its job's, to import to
 @dataclass(slots=True, eq=False)
 class _Worker:
     process: subprocess.Popen[bytes]
-    job: Job | None = None
+    job: Work | None = None
     since: float = 0.0
     spare: float = STARTING
     held: set[tuple[str, int]] = field(default_factory=set)
@@ -35,13 +34,13 @@ class _Worker:
 class Processes:
     """As many workers as there are cores; one that hangs or dies is replaced, and its arm has failed."""
 
-    def __init__(self, case: Case, workers: int | None = None) -> None:
-        self.first = packed((case, torch.get_default_dtype()), what="the case")
+    def __init__(self, make: Callable[[], Doer], workers: int | None = None) -> None:
+        self.first = packed((make, torch.get_default_dtype()), what="the case")
         self.most = workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(2))
         self.workers: list[_Worker] = []
         self.answers: queue.Queue[tuple[_Worker, bytes | None]] = queue.Queue()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Piece]:
+    def run(self, jobs: Sequence[Work]) -> Iterator[Any]:
         waiting = list(jobs)
         while waiting or any(w.job for w in self.workers):
             yield from self._hand_out(waiting)
@@ -57,14 +56,14 @@ class Processes:
             if answer is None:
                 self._end(worker)
                 if job is not None:
-                    yield failed(job, f"its process ended by itself ({_code(worker)})")
+                    yield job.failed(f"its process ended by itself ({_code(worker)})")
             elif job is not None:
-                piece: Piece = pickle.loads(answer)
+                piece = pickle.loads(answer)
                 if job.goes_on and not piece.failed:
                     worker.held.add((job.arm, job.seed))
                 yield piece
 
-    def _hand_out(self, waiting: list[Job]) -> Iterator[Piece]:
+    def _hand_out(self, waiting: list[Any]) -> Iterator[Any]:
         """Jobs to the workers that hold their arms, else to any that is free."""
         while waiting and len(self.workers) < min(
             self.most, len(waiting) + sum(w.job is not None for w in self.workers)
@@ -80,14 +79,14 @@ class Processes:
             worker.job, worker.since = job, time.monotonic()
             worker.held.discard((job.arm, job.seed))
             try:
-                parcel = packed(("job", job), what=f"the treatment {job.arm!r}")
+                parcel = packed(("job", job), what=repr(job.arm))
                 assert worker.process.stdin is not None
                 send(worker.process.stdin, parcel)  # type: ignore[arg-type]
             except BrokenPipeError:
                 pass  # its reader says so
             except Exception as error:  # a treatment of the user's that can't travel
                 worker.job = None
-                yield failed(job, str(error).removeprefix("trial: "))
+                yield job.failed(str(error).removeprefix("trial: "))
 
     def _started(self) -> _Worker:
         process = subprocess.Popen(
@@ -122,12 +121,12 @@ class Processes:
         soonest = min(self._ends(w) for w in self.workers)
         return max(0.01, min(1.0, soonest - time.monotonic()))
 
-    def _late(self) -> Iterator[Piece]:
+    def _late(self) -> Iterator[Any]:
         for worker in list(self.workers):
             if worker.job is not None and time.monotonic() > self._ends(worker):
                 job, worker.job = worker.job, None
                 self._end(worker)
-                yield failed(job, f"took longer than {job.limit:.0f} s", seconds=time.monotonic() - worker.since)
+                yield job.failed(f"took longer than {job.limit:.0f} s", seconds=time.monotonic() - worker.since)
 
     def _end(self, worker: _Worker) -> None:
         if worker in self.workers:

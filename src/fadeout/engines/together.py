@@ -8,7 +8,7 @@ engines but for rounding, which training enlarges. Arms that can't be stacked ar
 import copy
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.call.batch import fresh, is_pair
-from fadeout.call.case import Case
-from fadeout.engines.job import Job, failed
+from fadeout.engines.job import Job
 from fadeout.engines.keeper import Keeper, one_thread
 from fadeout.engines.limit import OutOfTime, within
 from fadeout.engines.live import LiveArm, begin
@@ -31,9 +30,9 @@ MOST = 16  # arms in one stack
 class Together:
     """Like `here`, but for stacks of arms."""
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        self.keeper = Keeper(case)
+    def __init__(self, make: Callable[[], Keeper]) -> None:
+        self.keeper = make()
+        self.case = self.keeper.case
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Piece]:
         waiting = list(jobs)
@@ -53,7 +52,7 @@ class Together:
                 key = (job.arm, job.seed)
                 if isinstance(arm, str):
                     done.add(key)
-                    yield failed(job, arm)
+                    yield job.failed(arm)
                 elif key not in done and any(arm is other for _, other in alike):
                     done.add(key)
                     if len(alike) == 1:

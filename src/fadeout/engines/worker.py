@@ -1,4 +1,4 @@
-"""A worker process: reads jobs from its input, writes pieces to its output.
+"""A worker process: reads work from its input, writes answers to its output.
 
 Started with a fresh interpreter and not by `multiprocessing`, whose children import the user's script again and so
 need a `__main__` guard in it.  What user code prints goes to the error stream.
@@ -9,7 +9,6 @@ import pickle
 import struct
 from typing import Any, BinaryIO
 
-from fadeout.engines.job import failed
 from fadeout.engines.parcel import unpacked
 
 READY = b"ready"
@@ -45,32 +44,30 @@ def main() -> None:
     """Serve until the input ends."""
     import torch
 
-    from fadeout.engines.keeper import Keeper
-
     source, sink = _streams()
     torch.set_num_threads(1)
     first = receive(source)
     if first is None:
         return
-    keeper: Keeper | None = None
+    doer: Any = None
     why = ""
     try:
-        case, dtype = unpacked(first)
+        make, dtype = unpacked(first)
         torch.set_default_dtype(dtype)
-        keeper = Keeper(case)
+        doer = make()
     except Exception as error:  # whatever the user's objects need when they are opened
         why = f"the case can't be opened in another process ({type(error).__name__}: {str(error)[:120]})"
     send(sink, READY)
     while (parcel := receive(source)) is not None:
         what, value = unpacked(parcel)
         if what == "job":
-            send(sink, pickle.dumps(_done(keeper, value) if keeper is not None else failed(value, why)))
-        elif keeper is not None:
-            keeper.forget(value)
+            send(sink, pickle.dumps(_done(doer, value) if doer is not None else value.failed(why)))
+        elif doer is not None:
+            doer.forget(value)
 
 
-def _done(keeper: Any, job: Any) -> Any:
+def _done(doer: Any, job: Any) -> Any:
     try:
-        return keeper.do(job, limited=False)
+        return doer.do(job, limited=False)
     except BaseException as error:
-        return failed(job, f"{type(error).__name__}: {str(error)[:200]}")
+        return job.failed(f"{type(error).__name__}: {str(error)[:200]}")

@@ -9,8 +9,8 @@ from fadeout.errors import ModelError
 from fadeout.racing.apart import taken_apart
 from fadeout.racing.field import Entry, Field, same
 from fadeout.racing.ranks import TIE, best_of, go_on, ranked, wins
-from fadeout.racing.statistics import interval, paired
-from fadeout.records import Arm, Difference, Plan, Planned, State, Trial, Unhelpful
+from fadeout.racing.statistics import paired
+from fadeout.records import Arm, Difference, Plan, Planned, State, Trial, Unhelpful, interval
 from fadeout.treatments.treatment import Treatment
 
 CONTROL, AGAIN = "none", "none again"

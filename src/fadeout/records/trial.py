@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fadeout.records.interval import Interval
+
 Role = Literal["control", "random", "planned"]
 State = Literal["done", "stopped", "failed"]
 
@@ -54,15 +56,6 @@ class Plan:
         from fadeout.render.race.said import plan_lines
 
         return "\n".join(plan_lines(self)) + "\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """A mean over seeds with its 95 % interval; low and high are the mean where there is one seed."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

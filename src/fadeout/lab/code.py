@@ -1,0 +1,51 @@
+"""Code: a digest of all that can change a measured number, by which results are known as old."""
+
+import functools
+import hashlib
+import inspect
+import sys
+from pathlib import Path
+
+import torch
+
+from fadeout.lab.experiment import Experiment
+
+_PACKAGE = Path(__file__).parents[1]
+_SILENT = ("cli", "render", "store", "terms", "lab", "adapters", "live", "patches", "__pycache__")  # change no number
+_SHARED = ("data", "experiment", "nets", "training")  # of the lab
+
+
+@functools.cache
+def _below() -> bytes:
+    """Digest of the instruments and of what the experiments share."""
+    files = [
+        file
+        for file in sorted(_PACKAGE.rglob("*.py"))
+        if file.relative_to(_PACKAGE).parts[0] not in _SILENT and file.parent != _PACKAGE
+    ]
+    files += [_PACKAGE / "lab" / f"{name}.py" for name in _SHARED]
+    digest = hashlib.sha256(torch.__version__.encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def version(experiment: Experiment) -> str:
+    """Digest of the code that an experiment's numbers come from."""
+    digest = hashlib.sha256(_below())
+    digest.update(Path(inspect.getfile(experiment.measure)).read_bytes())
+    for module in _used_by(experiment):
+        digest.update(module)
+    return digest.hexdigest()[:16]
+
+
+def _used_by(experiment: Experiment) -> list[bytes]:
+    """Files of the lab that the experiment's own file imports besides the shared ones."""
+    home = sys.modules[experiment.measure.__module__]
+    names = {getattr(value, "__module__", None) or getattr(value, "__name__", "") for value in vars(home).values()} | {
+        getattr(value, "__name__", "") for value in vars(home).values() if inspect.ismodule(value)
+    }
+    found = sorted(
+        name for name in names if isinstance(name, str) and name.startswith("fadeout.lab.") and name != home.__name__
+    )
+    return [Path(inspect.getfile(sys.modules[name])).read_bytes() for name in found if name in sys.modules]
