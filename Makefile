@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench pictures schema clean
+.PHONY: demo test smoke lint bench pictures schema clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,6 +19,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto
+
+smoke: .venv/installed
+	mkdir -p out
+	$(BIN)/fadeout lab all --smoke --fresh --folder out/lab-smoke > out/lab-smoke.txt || (cat out/lab-smoke.txt; exit 1)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

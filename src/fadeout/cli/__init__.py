@@ -14,6 +14,7 @@ import typer
 
 from fadeout.cli.following import next_steps
 from fadeout.cli.inputs import OPTIMIZERS, run_exam, run_forecast
+from fadeout.cli.lab import lab
 from fadeout.cli.treat import treat
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.records import Exam, Plan
@@ -302,6 +303,7 @@ def _write_page(exam: Exam, path: Path) -> None:
 
 
 app.command()(treat)
+app.command()(lab)
 
 
 def main() -> NoReturn:
@@ -315,8 +317,8 @@ def main() -> NoReturn:
         if _is_fault(error):
             _fault(error)
         _fail(str(error), Exit.USAGE)
-    except (typer.Abort, KeyboardInterrupt):
-        _fail("stopped", Exit.STOPPED)
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        _fail(str(stop) or "stopped", Exit.STOPPED)
     except BrokenPipeError:  # who reads has seen enough: no error of anybody's
         _leave_quietly(Exit.FINE)
     except OSError as error:

@@ -14,7 +14,7 @@ from fadeout.lab import EXPERIMENTS, code
 from fadeout.lab.bench import Bench
 from fadeout.lab.data import NAMES
 from fadeout.lab.experiment import SIZES, Experiment, Result, Task
-from fadeout.records import Compared, LabReport, Outcome, Row, Size, Table, verdict_of
+from fadeout.records import Compared, LabReport, Outcome, Size, Table, verdict_of
 from fadeout.store.lab import Results
 
 FILE = "lab.sqlite"
@@ -124,7 +124,7 @@ def blank(experiment: Experiment, size: Size = "quick") -> LabReport:
         expectations=tuple(e.says for e in experiment.expectations),
         status="not run",
         figures=experiment.figures,
-        expected_seconds=experiment.seconds[size],
+        expected_seconds=experiment.seconds["quick"],
         size=size,
     )
 
@@ -245,12 +245,3 @@ def _compared(experiment: Experiment, table: Table) -> Iterable[Compared]:
         yield Compared(
             source=paper.source, what=paper.what, theirs=paper.theirs, ours=paper.ours(table), differs=paper.differs
         )
-
-
-def rows_of(reports: Sequence[LabReport]) -> list[dict[str, object]]:
-    """All rows of all experiments, tidy: one number a row, with everything that it belongs to."""
-    return [{"experiment": r.name, "size": r.size, "data": r.data, **asdict(row)} for r in reports for row in _rows(r)]
-
-
-def _rows(report: LabReport) -> tuple[Row, ...]:
-    return report.table.rows

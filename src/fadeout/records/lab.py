@@ -160,7 +160,7 @@ class LabReport:
         verdict: None where it has not been run, or failed.
         why: Of one that failed, or where the verdict needs a word.
         seconds: That all tasks took, added up; nan where it has not been run.
-        expected_seconds: What it usually takes on one core.
+        expected_seconds: What a quick run usually takes on one core.
         size: Of the run.
         told: Words on this run: what was left out, data that was missing.
     """
