@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fadeout.errors import FadeoutError, ModelError
     from fadeout.exams import examine, read
     from fadeout.forecast.prediction import predict
+    from fadeout.live.watch import watch
     from fadeout.pages import compare, report
     from fadeout.planning import plan, treat
     from fadeout.probe.measurement import measure
@@ -48,12 +49,13 @@ _NAMES = {
     "report": "fadeout.pages",
     "save": "fadeout.store",
     "trial": "fadeout.trials",
+    "watch": "fadeout.live.watch",
 }
 
 __all__ = [
     "RULES", "TREATMENTS", "Case", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Plan",
     "Reading", "Receipt", "Trial", "__version__", "compare", "diagnose", "examine", "load", "measure", "plan",
-    "predict", "read", "report", "save", "treat", "trial",
+    "predict", "read", "report", "save", "treat", "trial", "watch",
 ]  # fmt: skip
 
 

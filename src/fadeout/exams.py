@@ -92,12 +92,30 @@ def examine(
         autocast=autocast, reach=reach, steps=steps, train_step=train_step,
     )  # fmt: skip
     taken = _taken(question, limits)
+    return concluded(taken, begun, optimizer, rules, limits, tested=lambda found: _tested(found, taken, question))
+
+
+def concluded(
+    taken: Taken,
+    begun: float,
+    optimizer: Any,
+    rules: Sequence[Rule] = RULES,
+    limits: Limits = LIMITS,
+    *,
+    tested: Callable[[Finding], Finding] = lambda found: found,
+) -> Exam:
+    """The exam of a measurement.
+
+    Args:
+        begun: When the measurement began, by `time.perf_counter`.
+        tested: Tests the cause of a finding, where it can be tested.
+    """
     reading, sketch, seen, notes = taken.reading, taken.sketch, taken.seen, taken.notes
     assert sketch is not None
     forecast = predict_from(sketch, reading.ledger)
     foreseen = forecast.decades if forecast is not None and forecast.decades is not None else math.nan
     findings = tuple(_foreseen(found, reading, foreseen) for found in diagnose(reading, rules=rules, limits=limits))
-    findings = tuple(_tested(found, taken, question) if can_confirm(found) else found for found in findings)
+    findings = tuple(tested(found) if can_confirm(found) else found for found in findings)
     word = verdict(reading, findings)
     parameter = next(seen.subject.watched.parameters())
     return Exam(

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fadeout.records import Exam, Trial
+from fadeout.records import Exam, Run, Trial
 from fadeout.render.comparison_text import CompareTable, side_by_side
 from fadeout.render.page import document
 from fadeout.render.race.page import race_page
+from fadeout.render.run.page import run_page
 from fadeout.store.replace import write_whole
 
 
@@ -25,14 +26,16 @@ def compare(first: Exam, second: Exam, *, names: tuple[str, str] = ("before", "a
     return side_by_side([first, second], names)
 
 
-def report(exam: Exam | Trial, path: str | os.PathLike[str]) -> Path:
-    """Write one self-contained offline HTML page of an exam or a trial.
+def report(exam: Exam | Trial | Run, path: str | os.PathLike[str]) -> Path:
+    """Write one self-contained offline HTML page of an exam, a trial or a run.
 
     Raises:
         FadeoutError: If the file can't be written.
     """
     if isinstance(exam, Trial):
         return write_whole(path, race_page(exam), verb="report")
+    if isinstance(exam, Run):
+        return write_whole(path, run_page(exam), verb="report")
     if not isinstance(exam, Exam):
         raise TypeError(f"report: expected an Exam, got {type(exam).__name__}; report(exam, path)")
     return write_whole(path, document.page(exam), verb="report")

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, overload
 
 import typer
 
 from fadeout.cli.following import next_steps
 from fadeout.cli.inputs import OPTIMIZERS, run_exam, run_forecast
 from fadeout.cli.lab import lab
+from fadeout.cli.run import OWN, fails, run
 from fadeout.cli.treat import treat
 from fadeout.errors import FadeoutError, ModelError
-from fadeout.records import Exam, Plan
+from fadeout.records import Exam, Plan, Run
 from fadeout.version import VERSION
 
 app = typer.Typer(
@@ -228,11 +229,11 @@ def predict(
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(help="a saved exam (.json)")],
-    second: Annotated[str, typer.Argument(help="another saved exam (.json)")],
+    first: Annotated[str, typer.Argument(help="a saved exam (.json) or a run (.db)")],
+    second: Annotated[str, typer.Argument(help="another one")],
     as_json: Annotated[bool, typer.Option("--json", help="print both exams as a JSON list")] = False,
 ) -> None:
-    """Show two saved exams side by side, for example before and after a change."""
+    """Show two saved exams, or two runs by their last probe, side by side: before and after a change, say."""
     exams = (_load(first), _load(second))
     names = (Path(first).stem, Path(second).stem)
     if as_json:
@@ -277,20 +278,48 @@ def explain(
 
 @app.command()
 def report(
-    exam: Annotated[str, typer.Argument(help="a saved exam (.json)")],
-    path: Annotated[Path, typer.Argument(help="the page to write (.html)")],
+    saved: Annotated[str, typer.Argument(help="a run (.db) that fadeout run or watch wrote, or a saved exam (.json)")],
+    path: Annotated[Path | None, typer.Argument(help="the page to write (.html)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the run or the exam as JSON")] = False,
+    fail_on: Annotated[
+        str, typer.Option(help="end with exit code 1 on: alarm, warning, or never; a gate for CI")
+    ] = "never",
 ) -> None:
-    """Write a saved exam as one HTML page with charts, which works offline."""
-    _write_page(_load(exam), path)
-    typer.echo(f"wrote {path}")
+    """Write a watched run or a saved exam as one HTML page with charts, which works offline."""
+    from fadeout.pages import report as write
+    from fadeout.store.contract import json_text, to_json
+    from fadeout.store.run_contract import run_dict
+
+    if path is None and not as_json and fail_on == "never":
+        raise FadeoutError("report: name the page to write, e.g. page.html, or --json")
+    found = _load(saved, runs=True)
+    if path is not None:
+        write(found, path)
+        typer.echo(f"wrote {path}", err=as_json)
+    if as_json:
+        typer.echo(json_text(run_dict(found)) if isinstance(found, Run) else to_json(found))
+    exams = [t.exam for t in found.tracks if t.exam is not None] if isinstance(found, Run) else [found]
+    raise typer.Exit(Exit.FINDING if fails(exams, fail_on, verb="report") else Exit.FINE)
 
 
-def _load(path: str) -> Exam:
-    from fadeout.store.files import load
+@overload
+def _load(path: str) -> Exam: ...
+@overload
+def _load(path: str, *, runs: bool) -> Exam | Run: ...
+def _load(path: str, *, runs: bool = False) -> Exam | Run:
+    from fadeout.store.files import is_database, load
 
-    if not path.endswith(".json"):
-        raise FadeoutError(f"{path!r} is not a saved exam (.json); make one with: fadeout examine ... --save exam.json")
+    if not path.endswith(".json") and not is_database(Path(path)):
+        what = "a run (.db) or a saved exam (.json)" if runs else "a saved exam (.json)"
+        raise FadeoutError(f"{path!r} is not {what}; make one with: fadeout examine ... --save exam.json")
     exam = load(path)
+    if isinstance(exam, Run):
+        if runs:
+            return exam
+        last = next((t.exam for t in exam.tracks if t.exam is not None), None)
+        if last is None:
+            raise FadeoutError(f"{path} is a run in which nothing was probed; there is nothing to compare")
+        return last
     if not isinstance(exam, Exam):
         raise FadeoutError(f"{path} holds a {type(exam).__name__.lower()}, not an exam; pass a file that examine saved")
     return exam
@@ -304,6 +333,7 @@ def _write_page(exam: Exam, path: Path) -> None:
 
 app.command()(treat)
 app.command()(lab)
+app.command(context_settings=OWN)(run)
 
 
 def main() -> NoReturn:

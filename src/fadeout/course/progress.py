@@ -39,17 +39,27 @@ def standard(model: nn.Module, batch: Any, loss: Callable[..., Tensor] | None, r
             return _own_labels(batch) or nothing
         if loss is None or not (is_pair(batch)):
             return nothing
-        y = batch[1]
         output, _ = output_of_closure(model, run)
-        if not isinstance(y, Tensor) or not isinstance(output, Tensor) or not output.is_floating_point():
-            return nothing
-        if y.dim() and len(y) > 1 and bool((y != y[:1]).any()) and _ignores(output, y, loss):
-            return Standard(constant=math.nan, ignores_targets=True, judge=nothing.judge)
-        values = [_value(loss, guess, y) for guess in _constants(output, y)]
-        best = min((v for v in values if math.isfinite(v)), default=math.nan)
-        return Standard(constant=best, ignores_targets=False, judge=_Judge(best, y))
+        return against_constants(output, batch[1], loss)
     except Exception:  # the user's loss on outputs it was not written for: no standard, and it is said so
         return nothing
+
+
+@torch.no_grad()
+def against_constants(output: Any, y: Any, loss: Callable[..., Tensor]) -> Standard:
+    """The standard for one output and its answers: the best that loss gives to outputs that ignore the input.
+
+    Raises:
+        Exception: Whatever the loss raises on an output of the model's own.
+    """
+    nothing = Standard(constant=math.nan, ignores_targets=False, judge=lambda output, value: math.nan)
+    if not isinstance(y, Tensor) or not isinstance(output, Tensor) or not output.is_floating_point():
+        return nothing
+    if y.dim() and len(y) > 1 and bool((y != y[:1]).any()) and _ignores(output, y, loss):
+        return Standard(constant=math.nan, ignores_targets=True, judge=nothing.judge)
+    values = [_value(loss, guess, y) for guess in _constants(output, y)]
+    best = min((v for v in values if math.isfinite(v)), default=math.nan)
+    return Standard(constant=best, ignores_targets=False, judge=_Judge(best, y))
 
 
 def output_of_closure(model: nn.Module, run: Closure) -> tuple[Any, float]:

@@ -37,6 +37,7 @@ from fadeout.records.ledger import (
     Unaccounted,
     WeightOp,
 )
+from fadeout.records.run import Noticed, Run, Samples, Track
 from fadeout.records.sequence import Cut, GateSpan, StepSpectrum, Streams, TimeProfile, TokenProfile
 from fadeout.records.trial import (
     Arm,
@@ -92,6 +93,7 @@ __all__ = [
     "Mark",
     "Measured",
     "NotFinite",
+    "Noticed",
     "Origin",
     "Outcome",
     "Piece",
@@ -104,6 +106,8 @@ __all__ = [
     "Reproduced",
     "Role",
     "Row",
+    "Run",
+    "Samples",
     "Signal",
     "Size",
     "Stage",
@@ -115,6 +119,7 @@ __all__ = [
     "Table",
     "TimeProfile",
     "TokenProfile",
+    "Track",
     "Training",
     "Trial",
     "Trunk",

@@ -47,7 +47,7 @@ class Table:
         found = [
             (row.seed, row.value)
             for row in self.rows
-            if row.quantity == quantity and row.arm == arm and (x is None or row.x == x)
+            if row.quantity == quantity and row.arm == arm and (x is None or _same(row.x, x))
         ]
         if not found:
             raise KeyError(f"no {quantity} of {arm}" + ("" if x is None else f" at {x:g}"))
@@ -65,7 +65,8 @@ class Table:
 
     def xs(self, quantity: str, arm: str) -> tuple[float, ...]:
         """Where it was measured, in order."""
-        return tuple(sorted({row.x for row in self.rows if row.quantity == quantity and row.arm == arm}))
+        found = {row.x for row in self.rows if row.quantity == quantity and row.arm == arm}
+        return tuple(sorted(x for x in found if not math.isnan(x))) or ((math.nan,) if found else ())
 
     def arms(self, quantity: str) -> tuple[str, ...]:
         """Which arms have this quantity, in the order in which they were measured first."""
@@ -74,6 +75,10 @@ class Table:
     def line(self, quantity: str, arm: str) -> tuple[tuple[float, float], ...]:
         """(x, mean over the seeds) of one arm."""
         return tuple((x, self.mean(quantity, arm, x)) for x in self.xs(quantity, arm))
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

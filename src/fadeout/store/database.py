@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,20 @@ class Database:
         """One statement; what it wrote is there once this returns."""
         with self.told():
             self._base.execute(statement, values)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Statements that are written all or not at all."""
+        with self.told():
+            self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._base.execute("ROLLBACK")
+            raise
+        with self.told():
+            self._base.execute("COMMIT")
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """What a query gives."""

@@ -30,7 +30,7 @@ def page(exam: Exam, *, title: str | None = None) -> str:
     """
     name = words.plain(title if title is not None else exam.environment.model) or "exam"
     drawn: dict[str, Any] = {}
-    body = tags.tag("p", f"fadeout · {name}", of="name") + _placed(sections(exam), drawn, "")
+    body = tags.tag("p", f"fadeout · {name}", of="name") + placed(sections(exam), drawn, "")
     return whole(f"{name}: {words.VERDICT_WORDS[exam.verdict].lower()}", body, drawn)
 
 
@@ -64,7 +64,7 @@ def side_by_side(
             f'<p><b class="{colour}">{escape(word)}</b> {marked(said)}</p>{chart}</div>'
         )
     reports = [
-        tags.folded(f"The whole report of {name}", _placed(sections(exam), drawn, f"{i + 1}-"))
+        tags.folded(f"The whole report of {name}", placed(sections(exam), drawn, f"{i + 1}-"))
         for i, (exam, name) in enumerate(zip(exams, view.names, strict=True))
     ]
     body = "\n".join(
@@ -80,7 +80,12 @@ def side_by_side(
     return whole(title, body, drawn, kind="several")
 
 
-def _placed(made: Iterable[Section], drawn: dict[str, Any], prefix: str) -> str:
+def placed(made: Iterable[Section], drawn: dict[str, Any], prefix: str) -> str:
+    """Sections as HTML; their charts are added to `drawn`.
+
+    Args:
+        prefix: Of the charts' ids.
+    """
     parts = []
     for section in made:
         if section.title:

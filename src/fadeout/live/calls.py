@@ -1,0 +1,245 @@
+"""Calls: how a root was called in one step and what gradient came back, so that the step can be run again on the side.
+
+The hooks stand on the root only while a probe is due. Nothing is copied but random state and buffers: inputs are
+kept as they are, and a call whose inputs were written into afterwards is not replayed.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fadeout.call.batch import tensors
+from fadeout.call.guard import random_state, set_random_state
+from fadeout.errors import FadeoutError
+from fadeout.live.roots import WRAPPERS
+
+DEEPEST = 2  # levels below the root whose modules are watched for calls of their own
+MOST = 64  # modules that are watched
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One outermost call of the root, or of a part of it where the root itself is not called.
+
+    Attributes:
+        gradients: Of the outputs, by place, once they have arrived.
+        backward: Number of the backward pass that brought the last one.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    random: Any
+    buffers: list[tuple[Tensor, Tensor]]
+    autocast: list[tuple[str, bool, torch.dtype]]
+    versions: list[tuple[Tensor, int]]
+    output: Any = None
+    gradients: dict[int, Tensor] = field(default_factory=dict)
+    backward: int = -1
+    handles: list[Any] = field(default_factory=list)
+
+    def release(self) -> None:
+        """Let go: a tensor's hook that holds the tensor is a circle that no collector sees."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles, self.output, self.args, self.kwargs, self.gradients = [], None, (), {}, {}
+
+
+class Calls:
+    """Watches a root while a probe is due.
+
+    Attributes:
+        kept: The calls that were seen.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.kept: list[Call] = []
+        self.backwards = 0
+        self.going_back = False  # what is called in a backward pass is a checkpoint that is run again
+        self._handles: list[Any] = []
+        self._depth = 0
+
+    def arm(self) -> None:
+        """Begin to watch."""
+        self.disarm()
+        for module in _watched(self.root):
+            self._handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
+            self._handles.append(module.register_forward_hook(self._after, with_kwargs=True, always_call=True))
+
+    def disarm(self) -> None:
+        """Take every hook off; what was kept stays until `forget`."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._depth = [], 0
+
+    def forget(self) -> None:
+        """Let go of inputs and outputs."""
+        for call in self.kept:
+            call.release()
+        self.kept = []
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.compiler.is_compiling():
+            return
+        self._depth += 1
+        if self._depth > 1 or self.going_back or not torch.is_grad_enabled() or not module.training:
+            return
+        for over in [call for call in self.kept if call.gradients]:  # their backward is over: other micro-batches
+            self.kept.remove(over)
+            over.release()
+        given = list(tensors((args, kwargs)))
+        self.kept.append(
+            Call(
+                module=module,
+                args=args,
+                kwargs=kwargs,
+                random=random_state(),
+                buffers=[(b, b.detach().clone()) for b in module.buffers()],
+                autocast=_autocast(),
+                versions=[(t, t._version) for t in given if not t.is_inference()],
+            )
+        )
+
+    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        self._depth = max(0, self._depth - 1)
+        if self._depth or not self.kept or self.kept[-1].module is not module or self.kept[-1].output is not None:
+            return
+        call = self.kept[-1]
+        call.output = output
+        for place, tensor in enumerate(tensors(output)):
+            if tensor.requires_grad:
+                handle = tensor.register_hook(functools.partial(self._arrived, call, place))  # type: ignore[no-untyped-call]
+                call.handles.append(handle)
+
+    def _arrived(self, call: Call, place: int, gradient: Tensor) -> None:
+        call.gradients[place] = gradient.detach()
+        call.backward = self.backwards
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether it was not the root itself that was called."""
+        return any(_eager(call.module) is not _eager(self.root) for call in self.kept)
+
+    def last(self) -> list[Call]:
+        """The calls that the last backward pass before the step went through.
+
+        Those of earlier passes belong to other micro-batches, or to another network's loss.
+
+        Raises:
+            FadeoutError: If there are none, or an input was written into since.
+        """
+        reached = [call for call in self.kept if call.gradients]
+        if not reached:
+            raise FadeoutError(
+                "run: the network is not called as a whole (model(x)), so only the norms of its gradients are known"
+            )
+        newest = max(call.backward for call in reached)
+        found = [call for call in reached if call.backward == newest]
+        if any(t._version != version for call in found for t, version in call.versions):
+            raise FadeoutError("run: an input of the network is written into after its forward; the probe was left out")
+        return found
+
+
+def _watched(root: nn.Module) -> Iterator[nn.Module]:
+    """The root, and where a script may call parts of it one by one, those: never the inside of what is compiled."""
+    level, seen = [root], 0
+    for depth in range(DEEPEST + 1):
+        below: list[nn.Module] = []
+        for module in level:
+            yield module
+            seen += 1
+            if seen >= MOST:
+                return
+            if type(module).__name__ not in WRAPPERS:
+                below += [m for m in module._modules.values() if m is not None and _has_parameters(m)]
+        if depth == 0 and type(root).__name__ in WRAPPERS:
+            return
+        level = below
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _autocast() -> list[tuple[str, bool, torch.dtype]]:
+    kinds = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    return [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in kinds]
+
+
+class Replay:
+    """The scalar whose gradient is the step's own: the inner product of the outputs with the gradients that came back.
+
+    Args:
+        scale: By which the gradients are divided: a loss scale.
+    """
+
+    def __init__(self, calls: list[Call], scale: float = 1.0) -> None:
+        self.calls, self.scale = calls, scale
+
+    def __call__(self, root: nn.Module) -> Tensor:
+        total: Tensor | None = None
+        made: dict[int, Tensor] = {}  # what one call returned may be what the next one was given
+        for call in self.calls:
+            inner = _eager(call.module)
+            set_random_state(call.random)
+            with torch.no_grad():
+                for buffer, value in call.buffers:
+                    buffer.copy_(value)
+            args, kwargs = _with(call.args, made), _with(call.kwargs, made)
+            with _under(call.autocast):
+                output = inner(*args, **kwargs)
+            outs = list(tensors(output))
+            for old, new in zip(tensors(call.output), outs, strict=False):
+                made[id(old)] = new
+            for place, gradient in call.gradients.items():
+                if self._passed_on(call, place, made):
+                    continue
+                new = outs[place]
+                weight = gradient.to(new.dtype) / self.scale if self.scale != 1.0 else gradient.to(new.dtype)
+                part = (new * weight).sum()
+                total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def _passed_on(self, call: Call, place: int, made: dict[int, Tensor]) -> bool:
+        """Whether an output goes whole into a later call, whose own gradient comes back through it."""
+        old = list(tensors(call.output))[place]
+        after = self.calls[self.calls.index(call) + 1 :]
+        return any(old is t for other in after for t in tensors((other.args, other.kwargs)))
+
+
+def _with(value: Any, made: dict[int, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        if id(value) in made:
+            return made[id(value)]
+        if value.grad_fn is not None:  # made by what lies before: another network, code between two parts
+            return value.detach().requires_grad_(value.requires_grad)
+        return value
+    if type(value) in (tuple, list):
+        return type(value)(_with(item, made) for item in value)
+    if type(value) is dict:
+        return {key: _with(item, made) for key, item in value.items()}
+    return value
+
+
+def _eager(module: nn.Module) -> nn.Module:
+    while type(module).__name__ in WRAPPERS:
+        module = next(m for m in module._modules.values() if m is not None)
+    return module
+
+
+@contextmanager
+def _under(autocast: list[tuple[str, bool, torch.dtype]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for kind, enabled, dtype in autocast:
+            if enabled:
+                stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=True))
+        yield

@@ -1,0 +1,1 @@
+"""render.run: a watched run as a page: the exam of its last probe, and what happened over the steps."""
