@@ -37,7 +37,8 @@ def test_training_is_the_same_to_the_bit(name, tmp_path):
     for track in run.tracks:
         assert track.steps + track.skipped == loop.steps
         if name not in ("written_inputs",):
-            assert track.probes and track.probes[0] == 0 and len(track.probes) >= 4, run.words
+            first = track.skipped if "fused" in name else 0  # its calls are counted, those left out too
+            assert track.probes and track.probes[0] <= first and len(track.probes) >= 4, run.words
             assert track.exam is not None
 
 

@@ -55,8 +55,8 @@ def watch(
         ValueError: If the optimizer holds no parameter of the model.
         FadeoutError: If the file can't be written.
     """
-    models = list(model) if isinstance(model, (list, tuple)) else [model]
-    optimizers = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    models: list[Any] = list(model) if isinstance(model, (list, tuple)) else [model]
+    optimizers: list[Any] = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
     if not models or not all(isinstance(m, nn.Module) for m in models):
         raise TypeError("watch: the model must be a torch.nn.Module, or several; watch(model, optimizer)")
     if not optimizers or not all(isinstance(o, Optimizer) for o in optimizers):
@@ -324,9 +324,8 @@ class Watch:
     def _bring(self, track: Track, *, last: bool = False) -> None:
         bins = track.take(last=last)
         if (rank() == 0 or track.sharded) and track.steps:
-            self._open_for(track).add(
-                self._numbers[id(track)], bins, steps=track.steps - track.left_out, skipped=track.skipped
-            )
+            store, done = self._open_for(track), track.steps - track.left_out
+            store.add(self._numbers[id(track)], bins, steps=done, skipped=track.skipped)
 
     def _write(self, *, last: bool = False) -> None:
         self._written = time.monotonic()

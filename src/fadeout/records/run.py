@@ -99,4 +99,4 @@ class Run:
     @property
     def share(self) -> float:
         """Part of the time that the watch took; nan where nothing was timed."""
-        return self.watching / self.seconds if self.seconds > 0 else math.nan
+        return min(1.0, self.watching / self.seconds) if self.seconds > 0 else math.nan
