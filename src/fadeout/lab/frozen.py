@@ -77,9 +77,10 @@ def measure(task: Task) -> Iterator[Row]:
     optimizer = torch.optim.SGD(model.parameters(), arm.rate)
     exam = fadeout.examine(model, (data.x[:256], data.y[:256]), loss=F.cross_entropy, optimizer=optimizer)
     yield row("decades", exam.decades)
-    yield row("effective depth", float(layers) if (layers := exam.effective_depth.layers) is not None else math.nan)
-    yield row("layers that see the data", float(len(exam.effective_depth.seen)))
-    yield row("layers that move", float(len(exam.effective_depth.moved)))
+    depth = exam.effective_depth
+    yield row("effective depth", math.nan if depth.layers is None else float(depth.layers))
+    yield row("layers that see the data", float(len(depth.seen)))
+    yield row("layers that move", float(len(depth.moved)))
     start = copy.deepcopy(model)
     on_the_way: list[Row] = []
 
