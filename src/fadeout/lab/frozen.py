@@ -28,7 +28,6 @@ class Arm:
     Attributes:
         rate: Of plain SGD.
         epochs: Passes over the training rows.
-        frozen: Numbers of first layers with which it is trained again, these layers frozen.
     """
 
     activation: Callable[[], nn.Module]
@@ -36,18 +35,16 @@ class Arm:
     start: nets.Start = nets.default
     rate: float = 0.1
     epochs: float = 20.0
-    frozen: tuple[float, ...] = ()
 
 
 SICK, LARGE, FADING = "sigmoid, 8 layers", "sigmoid, 4 layers, large weights", "tanh, 8 layers"
 HEALTHY, WAKES = "tanh, 8 layers, orthogonal", "sigmoid, 3 layers, trained longer"
-LEARN = (LARGE, FADING, HEALTHY)
-FIRST = (1.0, 2.0, 3.0)
+LEARN = (LARGE, FADING, HEALTHY)  # these are trained again with their first layers frozen
 ARMS = {
     SICK: Arm(activation=nn.Sigmoid, depth=8),
-    LARGE: Arm(activation=nn.Sigmoid, depth=4, start=nets.gaussian(4.0), frozen=FIRST),
-    FADING: Arm(activation=nn.Tanh, depth=8, frozen=FIRST),
-    HEALTHY: Arm(activation=nn.Tanh, depth=8, start=nets.orthogonal(), frozen=FIRST),
+    LARGE: Arm(activation=nn.Sigmoid, depth=4, start=nets.gaussian(4.0)),
+    FADING: Arm(activation=nn.Tanh, depth=8),
+    HEALTHY: Arm(activation=nn.Tanh, depth=8, start=nets.orthogonal()),
     WAKES: Arm(activation=nn.Sigmoid, depth=3, rate=0.5, epochs=60.0),
 }
 SEEDS: dict[Size, range] = {"smoke": range(1), "quick": range(5), "full": range(20)}
@@ -59,7 +56,7 @@ def tasks(size: Size) -> tuple[Task, ...]:
     whole = grid(NAME, size, reversed(ARMS), SEEDS[size], (0.0,))
     if size == "smoke":
         return whole + grid(NAME, size, (HEALTHY,), range(1), (1.0,))
-    return whole + tuple(t for arm in LEARN for t in grid(NAME, size, (arm,), SEEDS[size], ARMS[arm].frozen))
+    return whole + grid(NAME, size, LEARN, SEEDS[size], (1.0, 2.0, 3.0))
 
 
 def measure(task: Task) -> Iterator[Row]:
@@ -97,7 +94,6 @@ def measure(task: Task) -> Iterator[Row]:
         yield row("displacement", displacement(layer.weight, was.weight), float(i))
         yield row("unchanged", float((layer.weight == was.weight).double().mean()), float(i))
         yield row("update ratio", asked.update_ratio, float(i))
-    yield row("training accuracy", done.train_accuracy)
     for quantity in ("frozen", "rewound"):
         yield row(quantity, done.accuracy, 0.0)
     for k, (layer, was) in enumerate(zip(linears(model)[:-1], linears(start), strict=False), start=1):
@@ -123,10 +119,9 @@ def displacement(now: Tensor, start: Tensor) -> float:
     return float((now.double() - start.double()).norm() / start.double().norm())
 
 
-def spread(table: Table, quantity: str, arm: str) -> Interval:
-    """Decades between the first layer and the last hidden one."""
-    last = float(ARMS[arm].depth)
-    pairs = zip(table.values(quantity, arm, 1.0), table.values(quantity, arm, last), strict=True)
+def spread(table: Table, quantity: str, arm: str, last: int) -> Interval:
+    """Decades of the first layer over the layer `last`."""
+    pairs = zip(table.values(quantity, arm, 1.0), table.values(quantity, arm, float(last)), strict=True)
     return interval([math.log10(a / b) for a, b in pairs])
 
 
@@ -149,15 +144,17 @@ def on_paper(table: Table) -> Found:
 
 def hardly_moves(table: Table) -> Found:
     sick, healthy = (table.of("displacement", arm, 1.0) for arm in (SICK, HEALTHY))
+    ends = {arm: ARMS[arm].depth for arm in (SICK, HEALTHY)}
     compared = [
-        (arm, spread(table, "update ratio", arm), spread(table, "displacement", arm)) for arm in (SICK, HEALTHY)
+        (arm, spread(table, "update ratio", arm, last), spread(table, "displacement", arm, last))
+        for arm, last in ends.items()
     ]
     said = " and ".join(f"{arm}: {a.mean:+.1f} foretold, {b.mean:+.1f} moved" for arm, a, b in compared)
     close = all(abs(a.mean - b.mean) < 1.5 for _, a, b in compared)
     same = table.of("unchanged", SICK, 1.0)
     return Found(
         held=sick.high < 1e-5 and healthy.low > 0.05 and close,
-        measured=f"The first layer of the sigmoid network changed by {100 * sick.mean:.1g} % of its size, and "
+        measured=f"The first layer of the sigmoid network changed by {100 * sick.mean:.6f} % of its size, and "
         f"{100 * same.mean:.0f} % of its numbers are the same to the last bit; that of the control by "
         f"{100 * healthy.mean:.0f} % [{100 * healthy.low:.0f}, {100 * healthy.high:.0f}]. Decades between the first "
         f"and the last hidden layer: {said}.",
@@ -165,21 +162,14 @@ def hardly_moves(table: Table) -> Found:
 
 
 def head_alone(table: Table) -> Found:
-    ratios = {}
-    for arm in (LARGE, HEALTHY):
-        pairs = zip(
-            table.values("displacement", arm, 1.0),
-            table.values("displacement", arm, ARMS[arm].depth + 1.0),
-            strict=True,
-        )
-        ratios[arm] = interval([first / last for first, last in pairs])
+    large, healthy = (spread(table, "displacement", arm, ARMS[arm].depth + 1) for arm in (LARGE, HEALTHY))
     right = table.of("frozen", LARGE, 0.0)
     moved = [table.mean("displacement", LARGE, x) for x in (1.0, 5.0)]
     return Found(
-        held=ratios[LARGE].high < 1 / 50 and ratios[HEALTHY].low > 1 / 20 and right.low > 0.85,
+        held=large.high < math.log10(1 / 50) and healthy.low > math.log10(1 / 20) and right.low > 0.85,
         measured=f"It gets {100 * right.mean:.1f} % [{100 * right.low:.1f}, {100 * right.high:.1f}] right. Its first "
         f"layer moves by {100 * moved[0]:.1f} % of its size and its last by {100 * moved[1]:.0f} %: "
-        f"1/{1 / ratios[LARGE].mean:.0f} as far, against 1/{1 / ratios[HEALTHY].mean:.0f} in the control.",
+        f"1/{10**-large.mean:.0f} as far, against 1/{10**-healthy.mean:.0f} in the control.",
     )
 
 
@@ -219,7 +209,9 @@ EXPERIMENT = Experiment(
         "paper, but only the last few of them learn.",
         "This can be measured directly. We keep a copy of the weights from before the training. Afterwards we ask of "
         "every layer how large its change is, as a share of the size of its weights. A layer that changed by 100 % is "
-        "a new layer, and one that changed by 0.001 % is still the old one.",
+        "a new layer, and one that changed by 0.001 % is still the old one. An examination before training foretells "
+        "it: it counts the layers that see the data, so that their output differs from digit to digit, and that move, "
+        "at least a hundredth as fast as the fastest layer.",
         "A sick network alone proves little, so a healthy one is trained beside it, of the same depth and with the "
         "same steps. Its activation is tanh and its weights start as orthogonal matrices, which make a signal neither "
         "longer nor shorter. What both networks show is no sign of the disease.",
@@ -227,7 +219,27 @@ EXPERIMENT = Experiment(
         "and only the others are trained. The other trains everything and then puts the first layers back to their "
         "start. If the first layers had done nothing, neither test should cost any accuracy.",
     ),
-    lesson=("To be written after the run.",),
+    lesson=(
+        "The sigmoid network of 8 layers shows the disease at its purest. Each layer has moved about a sixth as far as "
+        "the next one. Of the numbers in the first layer, nine in ten are the same to the last bit: their changes were "
+        "smaller than the last digit that the computer keeps. The examination saw this before training: here "
+        "none of the 9 layers both sees the data and moves; in the healthy network of the same depth all 9 do.",
+        "A network can look well and still be shallow. With large weights the sigmoid network of 4 layers recognises "
+        "more than nine in ten digits, but its hidden layers move by only 3 to 4 % of their size, and its last layer "
+        "grows to several times its size. This is a trained last layer on top of layers that are nearly random. A part "
+        "of the difference comes from the large start itself: the same step is a smaller share of a large weight.",
+        "The two other tests mislead. Freezing the first layer costs almost nothing in any of the networks, and least "
+        "in the healthy one: random features are good enough for such small pictures. Putting the first three layers "
+        "back does cost the sick networks a lot, although those of the sigmoid network had moved by a few per cent "
+        "only, and it costs the healthy one least. A likely reason, which we have not tested, is the last layer: it "
+        "has grown so large that small changes before it count. How much is lost differs between starts, with large "
+        "weights from 13 to 65 points. So one of our expectations is not met with five seeds: we cannot say that the "
+        "loss is above 15 points.",
+        "Displacement has limits too. The tanh network as torch makes it loses 2 decades and learns less than the "
+        "healthy one, yet its first layers move as far. And no layer is frozen forever: the sigmoid network of 3 "
+        "layers learned nothing for about 20 epochs, then it woke up, and at the end its first layer was a new one. "
+        "An examination before training speaks about the start, and not about the end.",
+    ),
     setting={
         "smoke": "Width 256, 2 steps of SGD: only what can be read before training.",
         "quick": "Digits 8 x 8, width 256, plain SGD, batch 64. Rate 0.1 and 20 epochs (passes over the data); the "
@@ -235,7 +247,7 @@ EXPERIMENT = Experiment(
         "N(0, 16 / inputs). The other starts are torch's, and orthogonal.",
         "full": "As quick, with twenty seeds.",
     },
-    seconds={"smoke": 5.0, "quick": 100.0, "full": 400.0},
+    seconds={"smoke": 1.0, "quick": 120.0, "full": 480.0},
     tasks=tasks,
     measure=measure,
     expectations=(
@@ -303,8 +315,9 @@ EXPERIMENT = Experiment(
             y="change, as a share of the start",
             y_log=True,
             references=(Reference(says="a new layer", value=1.0),),
-            caption="Every step down is a factor of ten. In the sigmoid network of 8 layers, each layer has moved "
-            "less than the next one, by about the same factor.",
+            caption="Every step down is a factor of ten. In the sigmoid network of 8 layers, each hidden layer has "
+            "moved less than the next one, by about the same factor. In the healthy network all hidden layers have "
+            "moved about equally.",
         ),
         Figure(
             title="Accuracy after the first layers are put back to their start",
@@ -316,7 +329,8 @@ EXPERIMENT = Experiment(
             high=1.0,
             references=(Reference(says="guessing", value=0.1),),
             caption="All layers were trained; then the first ones get their old random weights back, one after the "
-            "other.",
+            "other. If the first layers of a sick network had done nothing, its line would stay level. It is the line "
+            "of the healthy network that falls least. The sigmoid network of 8 layers had learned nothing to lose.",
         ),
         Figure(
             title="Accuracy with the first layers frozen from the beginning",
@@ -325,9 +339,10 @@ EXPERIMENT = Experiment(
             y="digits recognised",
             arms=LEARN,
             percent=True,
-            low=0.5,
+            low=0.7,
             high=1.0,
-            caption="The first layers keep their random weights, and only the others are trained.",
+            caption="The first layers keep their random weights, and only the others are trained. The healthy network "
+            "loses least, so a small loss is no sign of the disease.",
         ),
     ),
 )

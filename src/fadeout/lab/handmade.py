@@ -17,7 +17,7 @@ from fadeout.lab.training import epochs, train
 from fadeout.records import Figure, Interval, Reference, Row, Size, Table, interval
 
 NAME = "handmade"
-PIXELS, PCA, GAUSSIAN, HOG = "linear, pixels", "linear, 30 PCA features", "SVM with curves, pixels", "linear SVM, HOG"
+PIXELS, PCA, GAUSSIAN, HOG = "linear, pixels", "linear, 30 PCA features", "curved SVM, pixels", "linear SVM, HOG"
 SHALLOW, DEEP, CURED = "sigmoid, 1 layer", "sigmoid, 8 layers", "residual, 20 layers"
 CLASSICAL = (PIXELS, PCA, GAUSSIAN, HOG)
 NETS: dict[str, tuple[Callable[[], nn.Module], float]] = {  # and the rate of Adam
@@ -70,7 +70,7 @@ def split(data: Data) -> Data:
 
 
 def classical(arm: str, data: Data) -> float:
-    """Share of held-out rows that a model of scikit-learn gets right; none of them is tuned."""
+    """Share of held-out rows that a model of scikit-learn gets right, with settings chosen once for all splits."""
     from sklearn.decomposition import PCA as Components
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -193,7 +193,7 @@ EXPERIMENT = Experiment(
         "Before 2012 most systems that recognised pictures had two parts. The first part was designed by people: it "
         "turned a picture into a list of numbers that describe it, which are called features. The second part was a "
         "simple model that learned from these numbers, often a support vector machine (SVM), which draws the "
-        "boundary with the widest margin between two classes.",
+        "boundary with the widest margin between two classes. The boundary may be straight (linear) or curved.",
         "A famous kind of features is the histogram of oriented gradients, HOG for short. It says for every small part "
         "of the picture how strong its edges are in each direction. (These gradients are changes of brightness; "
         "only their name is that of the gradients which train a network.) Another kind is PCA: the 30 combinations of "
@@ -204,15 +204,26 @@ EXPERIMENT = Experiment(
         "layer, one with eight, and at last a network of 20 layers with residual connections, which lead the gradient "
         "around every layer.",
     ),
-    lesson=("To be written after the run.",),
+    lesson=(
+        "The contest ends as history tells it. All classical models recognise more than nine in ten digits, and the "
+        "sigmoid network of eight layers fewer than half on most splits. It fails on the digits that it was trained "
+        "on as well, so the reason is not that it learned them by heart. With one layer the same kind of network does "
+        "as well as the classical models. Luck plays a part at this depth: on one split of eight the deep network "
+        "found its way and got 85 % right.",
+        "With residual connections the gradient loses almost nothing over 20 layers, and the network is as good as "
+        "the SVM on HOG features, as far as we can tell from eight splits. It catches up, but on 1,437 small pictures "
+        "it does not win. Deep networks won in 2012, with 1.2 million photographs.",
+        "The story has a limit here too: the best model of all is an SVM with curved boundaries on plain pixels. On "
+        "pictures as small as these HOG features help a linear model, but they are not needed.",
+    ),
     setting={
         "smoke": "One split, 2 steps of Adam: only what needs no training.",
         "quick": "Digits 8 x 8, eight splits into 1,437 digits to learn from and 360 to test, the same for all. "
         "Networks of width 64, 30 passes over the data; Adam 0.003 and Glorot's start for sigmoid, Adam 0.001 for "
-        "residual. The classical models are scikit-learn's, not tuned.",
+        "residual. The classical models are scikit-learn's, with one setting for all splits.",
         "full": "As quick, with thirty splits.",
     },
-    seconds={"smoke": 3.0, "quick": 60.0, "full": 225.0},
+    seconds={"smoke": 2.0, "quick": 55.0, "full": 205.0},
     tasks=tasks,
     measure=measure,
     expectations=(
@@ -279,8 +290,8 @@ EXPERIMENT = Experiment(
             percent=True,
             low=0.0,
             high=1.0,
-            caption="The first four are classical models; then come a sigmoid network of one layer, one of eight, and "
-            "one of twenty layers with residual connections.",
+            caption="The first four are classical models; then come sigmoid networks of one and of eight layers, and a "
+            "network of 20 layers with residual connections.",
         ),
         Figure(
             title="Decades that the gradient loses between the last layer and the first, before training",
