@@ -118,6 +118,7 @@ class Watch:
         self._optimizers = None if optimizers is None else {id(o) for o in optimizers}
         self._chosen = list(optimizers or ())
         self._busy = False
+        self._backwards = 0
         self._process = os.getpid()
         self._store: Runs | None = None
         self._numbers: dict[int, int] = {}
@@ -166,6 +167,7 @@ class Watch:
 
     def backward(self, loss: Tensor | None) -> None:
         """A backward pass begins."""
+        self._backwards += 1
         self._tell("backward", loss)
 
     def arrived(self) -> None:
@@ -378,8 +380,13 @@ class Watch:
             if track.prober.readings:
                 exam = track.conclude()
                 self._open_for(track).probed(self._numbers[id(track)], track.prober.readings[-1].step, exam)
+        unmoved = self._backwards > 0 and not any(track.steps for track in self.tracks)
+        if unmoved:
+            self._open()
         if self._store is not None:
             words = [word for track in self.tracks for word in track.words]
+            if unmoved:
+                words.append(f"{self._backwards:,} backward passes were seen, but no step of a torch.optim optimizer")
             self._store.tell("words", list(dict.fromkeys(words)))
             if exit_code is not None:
                 self._store.tell("exit_code", exit_code)
