@@ -23,7 +23,8 @@ class Centred(nn.Module):
 
 
 WIDE = 10.15  # the only scale of weights at which theory gives the sigmoid a gain of 1 (theory.find_critical)
-SIGMOID, SATURATING, CENTRED, LONG = "sigmoid", "sigmoid, weights of 10", "sigmoid less a half", "sigmoid, 4 layers"
+SIGMOID, SATURATING, CENTRED, LONG = "sigmoid", "sigmoid, weights of 10", "sigmoid minus 1/2", "sigmoid, 4 layers"
+TOP, FIRST = "top layer", "first layer"  # of the four
 Makes = Callable[[], nn.Module]
 Measured = Iterator[tuple[str, float, float]]  # quantity, value, x
 ARMS: dict[str, tuple[Makes, nets.Start]] = {
@@ -90,3 +91,10 @@ def sweep(activation: Makes, data: Data) -> Measured:
         yield "decades a layer, theory", theory.band(path.decades, beta=beta).centre / hops, scale
         if not math.isnan(layers[0].saturated):
             yield "saturated", sum(layer.saturated for layer in layers) / SHORT, scale
+
+
+def slopes(activation: Makes, reading: Reading, step: int) -> Measured:
+    hidden = reading.layers[:-1]
+    yield "slope in training", supremum(activation) * sum(r.mean_slope for r in hidden) / len(hidden), float(step)
+    if not math.isnan(hidden[0].dead):
+        yield "dead in training", sum(r.dead for r in hidden) / len(hidden), float(step)
