@@ -6,10 +6,15 @@ To add one, write a file with an `EXPERIMENT` and name it here.
 import difflib
 
 from fadeout.errors import FadeoutError
-from fadeout.lab import activation, depth, product
+from fadeout.lab import activation, depth, precision, product
 from fadeout.lab.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (product.EXPERIMENT, depth.EXPERIMENT, activation.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    product.EXPERIMENT,
+    depth.EXPERIMENT,
+    activation.EXPERIMENT,
+    precision.EXPERIMENT,
+)
 
 
 def named(name: str) -> Experiment:
