@@ -4,10 +4,8 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-import fadeout
 from fadeout.lab import nets
 from fadeout.lab.data import Data, load
 from fadeout.lab.experiment import Expectation, Experiment, Found, Published, Task, grid
@@ -16,10 +14,12 @@ from fadeout.lab.precision_nets import (
     E4M3,
     E5M2,
     HALF,
+    RANGES,
     RECIPES,
     cast,
     decades,
     flushed,
+    foretold,
     gradients,
     in_half,
     learn,
@@ -36,9 +36,6 @@ NETWORKS: dict[str, tuple[type[nn.Module], nets.Start]] = {
     FADING: (nn.ReLU, nets.default),
     HEALTHY: (nn.ReLU, nets.he),
 }
-RANGES = {"fp16": (HALF, 12.34), "bf16": (BRAIN, 78.87), "fp8 E5M2": (E5M2, 9.88), "fp8 E4M3": (E4M3, 5.66)}
-
-
 DEPTH = 20
 DEPTHS: dict[Size, tuple[int, ...]] = {"smoke": (10, 20), "quick": (5, 10, 20, 30, 40), "full": (5, 10, 15, 20, 30, 40)}
 SEEDS: dict[Size, range] = {"smoke": range(1), "quick": range(5), "full": range(20)}
@@ -63,12 +60,6 @@ def measure(task: Task) -> Iterator[Row]:
 
 def row(task: Task, quantity: str, value: float, x: float = math.nan, arm: str = "") -> Row:
     return Row(quantity=quantity, arm=arm or task.arm, value=value, seed=task.seed, x=float(x))
-
-
-def foretold(model: nn.Module, x: Tensor, y: Tensor) -> list[tuple[float, float]]:
-    """The shares that fp16 and bf16 would flush with the best loss scale, by an exam in float32."""
-    found = fadeout.read(model, (x, y), loss=F.cross_entropy).layers
-    return [(layer.underflow.fp16, layer.underflow.bf16) for layer in found]
 
 
 def layers(task: Task, data: Data) -> Iterator[Row]:
@@ -142,7 +133,7 @@ def follows_depth(table: Table) -> Found:
         for network in NETWORKS
         for arm in ("fp16", "fp16, loss scaled")
     }
-    brain = max(v for network in NETWORKS for v in table.values(f"flushed in {network}", "bf16"))
+    brain = max(v for network in NETWORKS for v in table.values(f"flushed in {network}", "bf16") if v == v)
     brain = max(brain, *(v for network in NETWORKS for v in table.values("foretold for bf16", network)))
     held = at["sigmoid", "fp16, loss scaled"].low > 0.9 and at[FADING, "fp16"].low > 0.9 and brain < 0.001
     held = held and all(at[network, "fp16, loss scaled"].high < 0.01 for network in ("tanh", FADING, HEALTHY))
@@ -172,14 +163,14 @@ def scale_for_each(table: Table) -> Found:
     )
 
 
-def less(table: Table, arm: str) -> Interval:
+def against_float32(table: Table, arm: str) -> Interval:
     """By how much an arm is better than float32, seed by seed."""
     pairs = zip(table.values("accuracy", arm), table.values("accuracy", "float32"), strict=True)
     return interval([a - b for a, b in pairs])
 
 
 def what_is_learned(table: Table) -> Found:
-    lost = {arm: less(table, arm) for arm in RECIPES}
+    lost = {arm: against_float32(table, arm) for arm in RECIPES}
     held = lost["fp16"].high < -0.3 and lost["fp8 E4M3, loss scaled"].high < -0.2
     held = held and all(lost[a].low > -0.15 for a in ("bf16", "fp16, loss scaled", "fp8 E4M3, each tensor scaled"))
     healthy = table.of("accuracy", "fp16, start of He")
@@ -204,10 +195,10 @@ EXPERIMENT = Experiment(
     "2209.05433",
     story=(
         "Computers keep numbers in formats of limited range. The usual one, float32, reaches so far down that a "
-        "gradient may fade by dozens of decades and is still a number, which an optimizer can make large again. "
-        "Training today uses shorter formats, because they are faster and take half of the memory or less. What is "
-        "smaller than half of a format's smallest number is turned into zero. This is called underflow, and nothing "
-        "brings it back.",
+        "gradient may fade by dozens of decades and is still a number, which an optimizer, the rule that turns "
+        "gradients into steps, can make large again. Training today uses shorter formats, because they are faster and "
+        "take half of the memory or less. What is smaller than half of a format's smallest number is turned into zero. "
+        "This is called underflow, and nothing brings it back.",
         "Half precision, fp16, holds 12.3 decades between its largest number and its end. bf16 has as many bits but "
         "spends more of them on range, and holds 79 decades. The two formats of 8 bits are E5M2 with 9.9 decades and "
         "E4M3 with 5.7.",
@@ -219,7 +210,23 @@ EXPERIMENT = Experiment(
         "exam of the same network in float32 foretells these counts. Then we train a network whose gradient fades by 8 "
         "decades, and round each of its gradients to each of the formats.",
     ),
-    lesson=(),
+    lesson=(
+        "Underflow follows the fade. Twenty ReLU layers as torch starts them lose 8 decades, and fp16 without a loss "
+        "scale turns the gradient of the first eight layers into nothing. Trained like this, the network stays at "
+        "guessing, 8 % right. In float32 the same tiny gradient is enough for about 70 %, because the optimizer we use "
+        "makes its steps equally large however small the gradient is. What has become zero, no optimizer can enlarge.",
+        "Loss scaling brings the gradient back as long as all layers together fit into the format. For ReLU and tanh "
+        "with 20 layers they do. For the sigmoid they do not: its gradient fades by 17 decades, fp16 holds 12, so the "
+        "best loss scale there is still turns the first six layers to zero. bf16 needs no scale. For training, bf16, "
+        "scaled fp16 and float32 cannot be told apart here: the differences lie within what another draw of the "
+        "weights would give.",
+        "Eight bits are enough for the gradient if every tensor of it gets a scale of its own. This also means that "
+        "such a format no longer shows a fading gradient: nothing is turned to zero in a sigmoid network of 20 layers "
+        "either, although its first layer gets 17 decades less than its last. The fade itself is not cured by it. "
+        "Where it is cured, by the start that He and others proposed, plain fp16 learns 95 % without any scale.",
+        "All of this can be known beforehand. An exam in float32 foretells the share that fp16 would turn to zero at "
+        "each layer, and in passes that really ran in fp16 it was off by 3 points at most.",
+    ),
     setting={
         "smoke": "As quick with one seed, 10 and 20 layers only, and 2 steps of training.",
         "quick": "Digits 8 x 8, width 64, 240 digits a pass. Training: 20 ReLU layers as torch starts them, Adam 0.002 "
@@ -228,7 +235,7 @@ EXPERIMENT = Experiment(
         "large. Five seeds.",
         "full": "As quick, with 20 seeds and 60 passes over the data.",
     },
-    seconds={"smoke": 5.0, "quick": 110.0, "full": 1200.0},
+    seconds={"smoke": 4.0, "quick": 115.0, "full": 1400.0},
     tasks=tasks,
     measure=measure,
     expectations=(
@@ -286,7 +293,7 @@ EXPERIMENT = Experiment(
             what="bf16 in place of float32",
             theirs='"the same state-of-the-art (SOTA) results across domains as FP32 tensors in the same number of '
             'iterations and with no changes to hyper-parameters"',
-            ours=lambda table: f"{100 * less(table, 'bf16').mean:+.0f} points against float32",
+            ours=lambda table: f"{100 * against_float32(table, 'bf16').mean:+.0f} points against float32",
             differs="they round weights and activations as well, in large networks",
         ),
         Published(
@@ -294,8 +301,8 @@ EXPERIMENT = Experiment(
             what="8-bit formats, with a scale for each tensor",
             theirs='"effectively matching the result quality achieved by 16-bit training sessions"',
             ours=lambda table: (
-                f"E4M3: {100 * less(table, 'fp8 E4M3, each tensor scaled').mean:+.0f} points against float32; under "
-                f"one scale {100 * less(table, 'fp8 E4M3, loss scaled').mean:+.0f}"
+                f"E4M3: {100 * against_float32(table, 'fp8 E4M3, each tensor scaled').mean:+.0f} points against "
+                f"float32; under one scale {100 * against_float32(table, 'fp8 E4M3, loss scaled').mean:+.0f}"
             ),
             differs="they keep gradients in E5M2, and round weights and activations too",
         ),
@@ -324,7 +331,8 @@ EXPERIMENT = Experiment(
             high=1.0,
             references=(Reference(says="FO205 reports from here", value=0.5),),
             caption="Solid lines are what an exam foretells in float32, dashed lines a cast of all values. The sigmoid "
-            "loses a decade in little more than a layer, so 20 layers are beyond fp16; ReLU gets there at 40.",
+            "loses a decade in little more than a layer, so 20 layers are beyond fp16. ReLU gets there between 20 and "
+            "40 layers.",
         ),
         Figure(
             title="What 20 ReLU layers learn with gradients in each format",
