@@ -40,6 +40,7 @@ ARMS: dict[str, tuple[Makes, nets.Start]] = {
 HEALTHY = ("tanh", "ReLU", "SELU")
 SWEPT = (SIGMOID, CENTRED, "tanh", "ReLU")
 SCALES = (0.5, 1.0, math.sqrt(2.0), 2.0, 3.0, 4.0, 6.0, 8.0, WIDE, 14.0, 20.0)
+FEWER = (1.0, math.sqrt(2.0), 3.0, WIDE)  # of a smoke run
 USUAL = 3.0  # weights up to here are of a usual scale
 POINTS = tuple(z / 2 for z in range(-20, 21))  # inputs at which slopes are read
 FEW = (-10.0, -5.0, -2.0, -0.5, 0.0, 0.5, 2.0, 5.0, 10.0)
@@ -78,10 +79,10 @@ def large_inputs(activation: Makes, data: Data) -> Measured:
         yield "saturated by inputs", read(model, data, scale).layers[0].saturated, scale
 
 
-def sweep(activation: Makes, data: Data) -> Measured:
+def sweep(activation: Makes, data: Data, scales: tuple[float, ...]) -> Measured:
     """Decades a hidden layer, and what theory says of a network of this width from the same first layer on."""
     hops = SHORT - 1
-    for scale in SCALES:
+    for scale in scales:
         model = nets.plain(activation, SHORT, start=nets.gaussian(scale), features=data.features)
         layers = read(model, data).layers[:SHORT]
         lost = math.log10(layers[0].gradient_norm / layers[-1].gradient_norm)
