@@ -6,10 +6,17 @@ To add one, write a file with an `EXPERIMENT` and name it here.
 import difflib
 
 from fadeout.errors import FadeoutError
-from fadeout.lab import depth, frozen, handmade, product
+from fadeout.lab import activation, depth, frozen, handmade, precision, product
 from fadeout.lab.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (product.EXPERIMENT, frozen.EXPERIMENT, depth.EXPERIMENT, handmade.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    product.EXPERIMENT,
+    frozen.EXPERIMENT,
+    depth.EXPERIMENT,
+    handmade.EXPERIMENT,
+    activation.EXPERIMENT,
+    precision.EXPERIMENT,
+)
 
 
 def named(name: str) -> Experiment:

@@ -16,6 +16,7 @@ from fadeout.live.carrier import Carrier, Sample
 from fadeout.live.norms import is_sharded, norms
 from fadeout.live.probing import Facts, Judged, Prober
 from fadeout.live.roots import names_of, unwrapped
+from fadeout.probe.account.norms import stride
 from fadeout.probe.graph.paths import readable_path
 from fadeout.records import Exam
 from fadeout.store.runs import Bin, blob
@@ -329,7 +330,7 @@ def _sampled(parameter: Tensor) -> Tensor:
     flat = parameter.detach()
     part = getattr(flat, "to_local", None)
     flat = (part() if part is not None else flat).reshape(-1)
-    return flat[:: max(1, flat.numel() // SAMPLE)]
+    return flat[:: max(1, stride(flat.numel(), SAMPLE))]
 
 
 def _on_device(rate: Any) -> bool:

@@ -61,6 +61,18 @@ def norm(gradient: Tensor, *, exact: bool = False) -> Tensor:
     return whole * math.sqrt(copies) if copies > 1 else whole
 
 
+def stride(size: int, most: int) -> int:
+    """The step of a regular sample of about `most` out of `size` elements; 1 where there are no more.
+
+    It shares no factor with the size, so that no row, unit or channel is left out: a step of 16 over rows of 64 units
+    would look at four of the units only.
+    """
+    step = -(-size // most)
+    while step > 1 and math.gcd(step, size) > 1:
+        step += 1
+    return step
+
+
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """Real inner product of two gradients of one shape, as a 0-dim float64 tensor."""
     if a.layout != torch.strided or a.is_nested:

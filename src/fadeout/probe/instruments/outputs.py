@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fadeout.probe.account.norms import norm
+from fadeout.probe.account.norms import norm, stride
 
 SAMPLE = 1 << 16  # elements from which the share between samples is read on a regular sample
 _length = torch.linalg.vector_norm
@@ -63,7 +63,7 @@ def output_of(out: Tensor, *, samples: int = 0) -> Output:
     if z.dim() < 2 or z.shape[0] < 2 or not size:
         return Output((norm(z),), size, 0)
     rows = z if z.dim() == 2 else z.reshape(z.shape[0], -1)
-    every = -(-size // SAMPLE)
+    every = stride(rows.shape[1], -(-SAMPLE // rows.shape[0])) if size > SAMPLE else 1
     part = rows[:, ::every] if every > 1 else rows
     total = _length(part, dtype=torch.float64)
     mean = _length(part.mean(0, dtype=torch.float64))

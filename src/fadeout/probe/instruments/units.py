@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from fadeout.call import privates
 from fadeout.call.batch import tensors
 from fadeout.call.question import Question
-from fadeout.probe.account.norms import norm
+from fadeout.probe.account.norms import norm, stride
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.graph import Graph
@@ -178,7 +178,7 @@ class Units(Instrument):
                 flat = gradient.detach().reshape(-1)
                 if not flat.numel():
                     continue
-                every = -(-flat.numel() // SAMPLE)
+                every = stride(flat.numel(), SAMPLE)
                 low, high = torch.aminmax(flat)
                 self.samples[i] = (torch.maximum(-low, high), (flat[::every] if every > 1 else flat).abs())
 
@@ -220,7 +220,7 @@ class Units(Instrument):
             width, count = _units(magnitude, axis)
             units = _by_unit(magnitude, axis) if supremum is None or known.dies else None
             flat = magnitude.reshape(-1)
-            part = flat[:: -(-flat.numel() // WIDE)].float()
+            part = flat[:: stride(flat.numel(), WIDE)].float()
             top: Tensor | float = supremum if supremum is not None else units.max().float()  # type: ignore[union-attr]
             asked = {"mean": part.mean() / top}
             if known.dies and units is not None:

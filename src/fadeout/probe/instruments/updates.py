@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from fadeout.call import privates
 from fadeout.call.isolate import Isolation
-from fadeout.probe.account.norms import lengths
+from fadeout.probe.account.norms import lengths, stride
 from fadeout.probe.later import Answer, Later
 
 SAMPLE = 1 << 14  # elements of a matrix on which an elementwise optimizer is tried
@@ -144,7 +144,7 @@ def _by_stand_in(optimizer: Optimizer, given: Sequence[tuple[Tensor, Tensor]]) -
     held: dict[Tensor, dict[str, Any]] = {}
     made: list[dict[str, Any]] = [{**group, "params": []} for group in optimizer.param_groups]
     for (group, *_), members in buckets.items():
-        every = [max(1, -(-given[n][0].numel() // SAMPLE)) for n in members]
+        every = [max(1, stride(given[n][0].numel(), SAMPLE)) for n in members]
 
         def joined(tensors: Iterable[Tensor], every: Sequence[int] = every) -> Tensor:
             flat = [t.detach().reshape(-1) for t in tensors]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fadeout.call import privates
-from fadeout.probe.account.norms import lengths, read
+from fadeout.probe.account.norms import lengths, read, stride
 from fadeout.probe.account.passes import Pass
 from fadeout.probe.account.ranges import SAFE_HIGH, SAFE_LOW
 from fadeout.probe.instruments.instrument import Held, Instrument, Observed
@@ -107,7 +107,7 @@ def _ask_faint(
         if gradient is None or p.dim() < 2 or bound is None or gradient.layout != torch.strided or not p.numel():
             continue
         flat = gradient.detach().reshape(-1)
-        every = -(-flat.numel() // SAMPLE)
+        every = stride(flat.numel(), SAMPLE)
         parts.append(flat[::every] if every > 1 else flat)
         bounds.append(10 * float(bound))
         keys.append(id(p))
