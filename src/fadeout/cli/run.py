@@ -33,7 +33,7 @@ def run(
     fadeout run train.py --its --own --arguments. Findings are told while it runs, the verdict at the end.
     Exit code: the script's own.
     """
-    from fadeout.live.ending import ending
+    from fadeout.live.ending import say
     from fadeout.live.launch import end_as
     from fadeout.live.launch import run as launched
     from fadeout.live.options import Options
@@ -64,7 +64,7 @@ def run(
     if as_json:
         typer.echo(json_text(run_dict(seen)))
     if not quiet:
-        typer.echo(ending(seen, path), err=True)
+        say(seen, path)
     code = end_as(code)
     exams = [track.exam for track in seen.tracks if track.exam is not None]
     raise typer.Exit(FINDING if code == 0 and fails(exams, fail_on, verb="run") else code)

@@ -391,10 +391,10 @@ class Watch:
             if exit_code is not None:
                 self._store.tell("exit_code", exit_code)
         if self._models is not None and self.options.live:
-            from fadeout.live.ending import ending
+            from fadeout.live.ending import say
 
             if self._store is not None:
-                print(ending(self._store.read(), self.path), file=sys.stderr, flush=True)
+                say(self._store.read(), self.path)
 
     @property
     def exam(self) -> Exam | None:

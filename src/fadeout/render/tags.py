@@ -51,6 +51,9 @@ _SHAPES = {
 }
 
 
+SHORT = 36  # characters of an entry of a legend that is never broken
+
+
 def legend(keys: Sequence[Key]) -> str:
     """A legend that wraps where there is little room; "" without entries."""
     shown = []
@@ -59,6 +62,7 @@ def legend(keys: Sequence[Key]) -> str:
         if key.shape in _SHAPES:
             style = "display:inline-block;vertical-align:middle;" + _SHAPES[key.shape].format(key.colour)
             mark = f'<i style="{style}"></i>'
-        shown.append(f'<span style="white-space:nowrap;margin-right:16px">{mark} <span style="white-space:normal">')
+        breaks = "normal" if len(key.says) > SHORT else "nowrap"
+        shown.append(f'<span style="white-space:nowrap;margin-right:16px">{mark} <span style="white-space:{breaks}">')
         shown[-1] += f"{escape(key.says)}</span></span>"
     return f'<p class="legend">{" ".join(shown)}</p>' if shown else ""

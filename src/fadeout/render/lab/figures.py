@@ -76,7 +76,8 @@ def _domain(figure: Figure, rows: Rows) -> list[float]:
 
 def _y(figure: Figure, domain: list[float]) -> alt.Y:
     kind = {"type": "log"} if figure.y_log else {"zero": False}
-    form = {"format": "%"} if figure.percent else {"format": ".6~g"}
+    wide = figure.y_log and domain[0] > 0 and domain[1] / domain[0] > 1e4
+    form = {"format": "%"} if figure.percent else {"format": "~e" if wide else ".6~g"}
     return alt.Y("value:Q", title=figure.y, scale=alt.Scale(domain=domain, nice=False, clamp=True, **kind),
                  axis=alt.Axis(tickCount=6, **form))  # fmt: skip
 
