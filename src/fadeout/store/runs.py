@@ -96,7 +96,8 @@ class Runs:
                 self._counts[key] = self._counts.get(key, 0) + 1
             self._base.write("UPDATE track SET steps = ?, skipped = ? WHERE id = ?", (steps, skipped, track))
         for key in [key for key, count in self._counts.items() if count > BINS]:
-            self._thin(*key)
+            while self._counts[key] > BINS:
+                self._thin(*key)
 
     def _thin(self, track: int, metric: str) -> None:
         """Join the older half of a quantity's bins in pairs."""
