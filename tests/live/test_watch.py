@@ -248,3 +248,74 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
     ):
         pass
     assert not WRAPS.sights
+
+
+def test_a_script_that_trains_many_networks_keeps_none_of_them(tmp_path):
+    import weakref
+
+    from fadeout.live.options import Options
+    from fadeout.live.watch import Watch
+
+    watch = Watch(Options(store=str(tmp_path / "run.db"), live=False))
+    watch.begin()
+    alive = []
+    x, y = ls.data()
+    try:
+        for n in range(4):
+            torch.manual_seed(n)
+            model = ls.net()
+            optimizer = torch.optim.SGD(model.parameters(), 0.1)
+            watch.made(optimizer)
+            for _ in range(3):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x[:32]), y[:32]).backward()
+                optimizer.step()
+            alive.append(weakref.ref(model))
+            del model, optimizer
+    finally:
+        watch.end()
+    gc.collect()
+    assert sum(ref() is not None for ref in alive) <= 1
+    run = read(tmp_path / "run.db")
+    assert [track.steps for track in run.tracks] == [3, 3, 3, 3] and all(t.exam is not None for t in run.tracks)
+
+
+def test_a_new_optimizer_for_the_same_network_goes_on_with_its_track(tmp_path):
+    from fadeout.live.options import Options
+    from fadeout.live.watch import Watch
+
+    watch = Watch(Options(store=str(tmp_path / "run.db"), live=False))
+    watch.begin()
+    x, y = ls.data()
+    model = ls.net()
+    for _ in range(3):
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        watch.made(optimizer)
+        for _ in range(4):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[:32]), y[:32]).backward()
+            optimizer.step()
+    watch.end()
+    (track,) = read(tmp_path / "run.db").tracks
+    assert track.steps == 12 and track.probes[:4] == (0, 1, 2, 3)
+
+
+def test_an_optimizer_that_comes_later_and_steps_in_turn(tmp_path):
+    from fadeout.live.options import Options
+    from fadeout.live.watch import Watch
+
+    watch = Watch(Options(store=str(tmp_path / "run.db"), live=False))
+    watch.begin()
+    x, y = ls.data()
+    pairs = []
+    for n in range(12):
+        if n in (0, 4):
+            model = ls.net()
+            pairs.append((model, torch.optim.SGD(model.parameters(), 0.1)))
+            watch.made(pairs[-1][1])
+        for model, optimizer in pairs:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[:32]), y[:32]).backward()
+            optimizer.step()
+    watch.end()
+    assert [track.steps for track in read(tmp_path / "run.db").tracks] == [12, 8]

@@ -42,6 +42,9 @@ class Track:
         left_out: Those among the calls, by an optimizer that finds out itself.
         said: Codes of findings that were told.
         words: For the reader of the run, each once.
+        alone: No other optimizer steps in this process, so that losses do not alternate.
+        concluded_at: Step of the newest reading that was judged.
+        broken: Step whose loss was not finite; None if never.
     """
 
     def __init__(self, optimizer: Optimizer, root: nn.Module, budget: Budget, *, probes: bool) -> None:
@@ -85,6 +88,7 @@ class Track:
         self._start_size = math.nan
         self._size = math.nan
         self.broken: int | None = None
+        self.concluded_at = -1
         if self.probes:
             self.calls.arm()
 
@@ -94,6 +98,13 @@ class Track:
         self.names = names_of(self.inner, self.parameters)
         self.sharded = any(is_sharded(p) for p in self.parameters)
         self.fresh_names = True
+
+    def adopt(self, optimizer: Optimizer) -> None:
+        """Go on with another optimizer of the same network."""
+        self.optimizer = optimizer
+        self._list()
+        if self.due:
+            self.calls.arm()
 
     def _held(self) -> int:
         return sum(len(group["params"]) for group in self.optimizer.param_groups)
@@ -106,6 +117,10 @@ class Track:
         if loss is not None:
             value = loss.detach().float().clone()
             self._loss = value if self._loss is None else self._loss + value
+
+    def forget_loss(self) -> None:
+        """What was sent backward so far belonged to another optimizer's step."""
+        self._loss = None
 
     def arrived(self) -> None:
         """A backward pass is over."""

@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from fadeout.live.budget import Budget
 from fadeout.live.losses import WRAPS
 from fadeout.live.options import BUDGET, CREDIT, Options, rank
 from fadeout.live.probing import Judged
-from fadeout.live.roots import roots_of
+from fadeout.live.roots import roots_of, unwrapped
 from fadeout.live.track import Track
 from fadeout.records import Exam, Finding, Noticed
 from fadeout.store.runs import Runs, new_store
@@ -97,7 +98,8 @@ class Watch:
 
     Attributes:
         path: Of the file that is written.
-        tracks: One for each optimizer that has made a step.
+        tracks: One for each network that is trained now.
+        exams: Of networks whose training was over before.
         ended: Nothing is watched any more.
     """
 
@@ -127,6 +129,10 @@ class Watch:
         self._written = 0.0
         self._reading = False
         self._words: list[str] = []
+        self._parked: dict[int, tuple[Any, int, int]] = {}  # by id: the optimizer, its track's number and steps
+        self._in_turn = False  # an optimizer that seemed over steps again: from now on all are kept
+        self._moved = False  # a step of some optimizer was seen
+        self.exams: list[Exam | None] = []
 
     def __enter__(self) -> Self:
         self.begin()
@@ -237,27 +243,23 @@ class Watch:
         track = self._by_optimizer.get(id(optimizer))
         if track is None:
             return
-        readings = len(track.prober.readings)
         track.after()
+        self._moved = True
         for other in self.tracks:
             if other is not track:
-                other._loss = None  # what was sent backward belongs to the step that follows it
-        if track.prober.readings and (len(track.prober.readings) != readings or self._fresh(track)):
+                other.forget_loss()
+        if track.prober.readings and track.prober.readings[-1].step != track.concluded_at:
             self._conclude(track)
         if time.monotonic() - self._written > WRITE or track.steps == 1:
             self._write()
-
-    def _fresh(self, track: Track) -> bool:
-        """Whether the newest reading has not been judged yet."""
-        newest = track.prober.readings[-1].step
-        seen = getattr(track, "concluded_at", -1)
-        return newest != seen
 
     # tracks
 
     def _begin_track(self, optimizer: Optimizer) -> Track | None:
         if id(optimizer) in self._by_optimizer:
             return self._by_optimizer[id(optimizer)]
+        parked = self._parked.pop(id(optimizer), None)
+        self._in_turn = self._in_turn or (parked is not None and parked[0]() is optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         roots = roots_of(parameters, among=None if self._models is None else _all_modules(self._models))
         if not roots:
@@ -265,7 +267,16 @@ class Watch:
         if not self.tracks:
             self.budget.begun = time.perf_counter()
         root = roots[0]
+        self._park_others(root)
+        followed = next((t for t in self.tracks if t.steps and t.inner is unwrapped(root)), None)
+        if followed is not None:  # the script has made a new optimizer for the same network
+            self._by_optimizer.pop(id(followed.optimizer), None)
+            followed.adopt(optimizer)
+            self._by_optimizer[id(optimizer)] = followed
+            return followed
         track = Track(optimizer, root, self.budget, probes=rank() == 0 and not _syncs(root))
+        if parked is not None and parked[0]() is optimizer:
+            self._numbers[id(track)], track.steps = parked[1], parked[2]
         if len(roots) > 1:
             others = ", ".join(type(r).__name__ for r in roots[1:])
             track.words.append(f"{type(optimizer).__name__} also trains {others}, whose way back is not measured")
@@ -276,14 +287,31 @@ class Watch:
             one.alone = alone
         return track
 
+    def _park_others(self, root: nn.Module) -> None:
+        """Let go of networks whose training seems over: a script that trains many one after another keeps none."""
+        if self._models is not None or self._in_turn:
+            return
+        for track in [t for t in self.tracks if t.steps and t.inner is not unwrapped(root)]:
+            self._bring(track, last=True)
+            if track.prober.readings:
+                self._conclude(track)
+            self.exams.append(track.exam)
+            track.close()
+            self._words += track.words
+            number = self._numbers.pop(id(track), None)
+            if number is not None:
+                self._parked[id(track.optimizer)] = (weakref.ref(track.optimizer), number, track.steps)
+            self._by_optimizer.pop(id(track.optimizer), None)
+            self.tracks.remove(track)
+
     def _conclude(self, track: Track) -> None:
         with self.budget.probe():
             self._bring(track)
             exam = track.conclude()
-        track.concluded_at = track.prober.readings[-1].step  # type: ignore[attr-defined]
+        track.concluded_at = track.prober.readings[-1].step
         if exam is None:
             return
-        self._open_for(track).probed(self._numbers[id(track)], track.concluded_at, exam)  # type: ignore[attr-defined]
+        self._open_for(track).probed(self._numbers[id(track)], track.concluded_at, exam)
         for finding in exam.findings:
             if finding.level in ("alarm", "warning") and finding.code not in track.said:
                 track.said.add(finding.code)
@@ -380,11 +408,11 @@ class Watch:
             if track.prober.readings:
                 exam = track.conclude()
                 self._open_for(track).probed(self._numbers[id(track)], track.prober.readings[-1].step, exam)
-        unmoved = self._backwards > 0 and not any(track.steps for track in self.tracks)
+        unmoved = self._backwards > 0 and not self._moved
         if unmoved:
             self._open()
         if self._store is not None:
-            words = [word for track in self.tracks for word in track.words]
+            words = self._words + [word for track in self.tracks for word in track.words]
             if unmoved:
                 words.append(f"{self._backwards:,} backward passes were seen, but no step of a torch.optim optimizer")
             self._store.tell("words", list(dict.fromkeys(words)))
@@ -399,7 +427,7 @@ class Watch:
     @property
     def exam(self) -> Exam | None:
         """Of the track with most steps; None where nothing was probed yet."""
-        found = [track.exam for track in self.tracks if track.exam is not None]
+        found = [exam for exam in (*self.exams, *(t.exam for t in self.tracks)) if exam is not None]
         return found[0] if found else None
 
 
