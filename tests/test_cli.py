@@ -202,3 +202,17 @@ def test_a_wrong_prediction_is_one_clear_line(arguments, words):
     done = fadeout("predict", *arguments)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_examine_can_fail_on_warnings_or_never(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def sick():\n"
+        "    hidden = [p for _ in range(12) for p in (nn.Linear(64, 64), nn.Sigmoid())]\n"
+        "    return nn.Sequential(*hidden, nn.Linear(64, 10))\n"
+    )
+    codes = {}
+    for gate in ("alarm", "never", "anything"):
+        args = [sys.executable, "-m", "fadeout", "examine", "net.py:sick", "--data", "digits", "--fail-on", gate]
+        codes[gate] = subprocess.run(args, cwd=tmp_path, capture_output=True, check=False).returncode
+    assert codes == {"alarm": 1, "never": 0, "anything": 2}

@@ -107,6 +107,9 @@ def examine(
     planned: Annotated[
         bool, typer.Option("--plan", help="also say which treatments are worth a race, and which will not help")
     ] = False,
+    fail_on: Annotated[
+        str, typer.Option(help="end with exit code 1 on: alarm, warning, or never; a gate for CI")
+    ] = "alarm",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="show every finding, and every layer of a healthy network too")
     ] = False,
@@ -124,6 +127,7 @@ def examine(
 
     Exit code 0: no fault was found. 1: a fault was found. 2: the call is wrong. 3: the model raised an error.
     """
+    fails((), fail_on, verb="examine")
     given = [n for n, v in (("--data", data), ("--shape", shape), ("--loss", loss), ("--optimizer", optimizer)) if v]
     if target.endswith(".json") and given:
         raise FadeoutError(
@@ -153,7 +157,8 @@ def examine(
             Console().print(shown(exam, findings=99 if verbose else 3, verbose=verbose, next_steps=next_steps(exam)))
             if exam.plan is not None:
                 typer.echo(str(Plan(entries=exam.plan, wont_help=exam.wont_help or ())))
-    raise typer.Exit(Exit.FINE if exam.verdict in ("flows", "undetermined") else Exit.FINDING)
+    sick = exam.verdict not in ("flows", "undetermined") and fail_on != "never"
+    raise typer.Exit(Exit.FINDING if sick or fails([exam], fail_on, verb="examine") else Exit.FINE)
 
 
 @app.command()

@@ -81,7 +81,19 @@ def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits 
     """
     found = [with_confidence(f, reading) for rule in rules if (f := rule(reading, limits)) is not None]
     order = {"alarm": 0, "warning": 1, "note": 2}
-    return tuple(sorted(found, key=lambda finding: order[finding.level]))
+    return tuple(sorted(_fitting(found), key=lambda finding: order[finding.level]))
+
+
+def _fitting(found: Sequence[Finding]) -> list[Finding]:
+    """Without what makes no sense beside the rest.
+
+    "Though the gradient flows" (FO302) is no word beside an alarm; what float16 would do (FO205) is none of a network
+    in which nothing fades and that does not run in float16.
+    """
+    alarmed = any(finding.level == "alarm" for finding in found)
+    fading = any(finding.label == "vanishing" and finding.level != "note" for finding in found)
+    idle = {"FO302"} if alarmed else set()
+    return [f for f in found if f.code not in idle and (f.code != "FO205" or f.level != "note" or fading)]
 
 
 def progress(reading: Reading, findings: Sequence[Finding], *, limits: Limits = LIMITS) -> Progress:
