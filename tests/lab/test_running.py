@@ -87,6 +87,15 @@ def test_a_digest_changes_with_the_experiments_own_file_and_not_with_its_neighbo
     assert len(set(digests.values())) == len(EXPERIMENTS)
 
 
+def test_words_and_judgements_leave_results_as_they_are_and_measurements_do_not():
+    source = "LIMIT = 3\ndef used(x):\n    return x * LIMIT\ndef measure(task):\n    return used(task)\n"
+    words = "STORY = 'one'\ndef check(table):\n    return STORY\n"
+    before = code.measuring(source + words, {"measure"})
+    assert code.measuring(source + words.replace("one", "two"), {"measure"}) == before
+    assert code.measuring(source.replace("= 3", "= 4") + words, {"measure"}) != before
+    assert code.measuring(source.replace("x * LIMIT", "x + LIMIT") + words, {"measure"}) != before
+
+
 KILLED = """
 import os, signal, sys
 from fadeout.lab import named, running

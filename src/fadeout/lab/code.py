@@ -1,5 +1,6 @@
 """Code: a digest of all that can change a measured number, by which results are known as old."""
 
+import ast
 import functools
 import hashlib
 import inspect
@@ -33,10 +34,36 @@ def _below() -> bytes:
 def version(experiment: Experiment) -> str:
     """Digest of the code that an experiment's numbers come from."""
     digest = hashlib.sha256(_below())
-    digest.update(Path(inspect.getfile(experiment.measure)).read_bytes())
+    home = Path(inspect.getfile(experiment.measure)).read_text(encoding="utf-8")
+    digest.update(measuring(home, {experiment.measure.__name__, experiment.tasks.__name__}).encode())
     for module in _used_by(experiment):
         digest.update(module)
     return digest.hexdigest()[:16]
+
+
+def measuring(source: str, names: set[str]) -> str:
+    """The part of a file that these functions can reach: words for the reader and judgements change no number."""
+    tree = ast.parse(source)
+    parts: dict[str, ast.stmt] = {}
+    imports = []
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            parts[node.name] = node
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            imports.append(ast.dump(node))
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                for name in ast.walk(target):
+                    if isinstance(name, ast.Name):
+                        parts[name.id] = node
+    reached, waiting = set[str](), set(names)
+    while waiting:
+        name = waiting.pop()
+        if name in parts and name not in reached:
+            reached.add(name)
+            waiting |= {n.id for n in ast.walk(parts[name]) if isinstance(n, ast.Name)} - reached
+    return "\n".join([*imports, *(ast.dump(parts[name]) for name in sorted(reached))])
 
 
 def _used_by(experiment: Experiment) -> list[bytes]:
