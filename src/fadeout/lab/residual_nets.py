@@ -1,14 +1,13 @@
-"""Networks of the residual experiment, and its by-hand account of the paths through a residual network."""
+"""Networks of the residual experiment: textbook residual blocks without norms, and small networks for pictures."""
 
-import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fadeout.lab.nets import he
+from fadeout.lab.nets import Residual, he, plain
 
 
 class Stack(nn.Module):
@@ -92,6 +91,19 @@ def fixup(layers: int, *, width: int, features: int) -> Stack:
     return net
 
 
+PLAIN, DRAWN, SCALED = "plain", "residual, as drawn", "residual, small branches"
+FIXUP, SKIP, REZERO = "Fixup", "SkipInit", "ReZero"
+WIDTH = 32
+LINEAR: dict[str, Callable[[int, int], nn.Module]] = {
+    PLAIN: lambda layers, features: plain(nn.ReLU, layers, width=WIDTH, start=he, features=features),
+    DRAWN: lambda layers, features: Residual(layers, width=WIDTH, features=features),
+    SCALED: lambda layers, features: Residual(layers, width=WIDTH, scale=(2.0 * layers) ** -0.5, features=features),
+    FIXUP: lambda layers, features: fixup(layers, width=WIDTH, features=features),
+    SKIP: lambda layers, features: skip_init(layers, width=WIDTH, features=features),
+    REZERO: lambda layers, features: rezero(layers, width=WIDTH, features=features),
+}
+
+
 class Pair(nn.Module):
     """Two convolutions, each behind a batch norm and a ReLU; with or without a way around them.
 
@@ -154,72 +166,3 @@ class Pictures(nn.Module):
     def end(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(F.relu(self.norm(x)).mean((2, 3)))
         return out
-
-
-class Unrolled:
-    """A residual network taken apart at its additions, for the gradient of single paths; in float64.
-
-    The gradient at the first block is a sum over 2^n paths: at each of the n blocks a path takes the branch or the
-    way around it.  Plain autograd, a twin of what the account's shares say.
-    """
-
-    def __init__(self, net: Pictures, x: Tensor, y: Tensor) -> None:
-        net = copy.deepcopy(net).double().train()
-        h = net.stem(x.double().view(-1, *net.shape))
-        self.steps: list[tuple[Tensor, Tensor, Tensor]] = []
-        for pair in net.pairs:
-            assert isinstance(pair, Pair)
-            h = h.detach().requires_grad_()
-            branch, around = pair.branch(h), pair.around(h)
-            self.steps.append((h, branch, around))
-            h = branch + around
-        h = h.detach().requires_grad_()
-        (self.top,) = torch.autograd.grad(F.cross_entropy(net.end(h), y), h)
-
-    def _through(self, step: int, gradient: Tensor, *, branch: bool) -> Tensor:
-        h, through, around = self.steps[step]
-        way = through if branch else around
-        if way is h:
-            return gradient
-        return torch.autograd.grad(way, h, gradient, retain_graph=True)[0]
-
-    def by_length(self) -> list[float]:
-        """Share of the gradient that all paths through exactly k branches carry, k = 0 .. n.
-
-        <g_k, g> / |g|^2, g_k the gradient summed over those paths: signed, and the shares add to 1.
-        """
-        found = [self.top]
-        for step in reversed(range(len(self.steps))):
-            around = [self._through(step, g, branch=False) for g in found]
-            through = [self._through(step, g, branch=True) for g in found]
-            none = torch.zeros_like(through[0])
-            found = [a + b for a, b in zip([*around, none], [none, *through], strict=True)]
-        total = torch.stack(found).sum(0)
-        return [float((g * total).sum() / (total * total).sum()) for g in found]
-
-    def by_single_paths(self, draws: int) -> list[float]:
-        """The weight that Veit et al. 2016 give each length: the norm along one path times the number of paths.
-
-        The norm is a mean over `draws` random paths of that length; the weights are scaled to add to 1.
-        """
-        blocks = len(self.steps)
-        weight = []
-        for length in range(blocks + 1):
-            norms = []
-            for _ in range(1 if length in (0, blocks) else draws):
-                chosen = set(torch.randperm(blocks)[:length].tolist())
-                gradient = self.top
-                for step in reversed(range(blocks)):
-                    gradient = self._through(step, gradient, branch=step in chosen)
-                norms.append(float(gradient.norm()))
-            weight.append(math.comb(blocks, length) * sum(norms) / len(norms))
-        return [w / sum(weight) for w in weight]
-
-
-def lengths_from(shares: Sequence[float]) -> list[float]:
-    """Share of the gradient by path length, if each block splits it by its branch share whatever came before."""
-    found = [1.0]
-    for share in shares:
-        around, through = [(1 - share) * p for p in found], [share * p for p in found]
-        found = [a + b for a, b in zip([*around, 0.0], [0.0, *through], strict=True)]
-    return found
