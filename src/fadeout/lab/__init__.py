@@ -6,10 +6,15 @@ To add one, write a file with an `EXPERIMENT` and name it here.
 import difflib
 
 from fadeout.errors import FadeoutError
-from fadeout.lab import depth, product
+from fadeout.lab import batchnorm, depth, initialisation, product
 from fadeout.lab.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (product.EXPERIMENT, depth.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    product.EXPERIMENT,
+    depth.EXPERIMENT,
+    initialisation.EXPERIMENT,
+    batchnorm.EXPERIMENT,
+)
 
 
 def named(name: str) -> Experiment:
