@@ -45,7 +45,7 @@ BATCHES: dict[Size, tuple[float, ...]] = {
     "full": (4, 8, 16, 32, 64, 256),
 }
 SEEDS: dict[Size, range] = {"smoke": range(1), "quick": range(3), "full": range(10)}
-EPOCHS: dict[Size, float] = {"smoke": 0.1, "quick": 7, "full": 20}
+EPOCHS: dict[Size, float] = {"smoke": 0.1, "quick": 6, "full": 20}
 
 
 def tasks(size: Size) -> tuple[Task, ...]:

@@ -42,7 +42,8 @@ EXAMINED_AT: dict[Size, tuple[float, ...]] = {
 SEEDS: dict[Size, range] = {"smoke": range(1), "quick": range(3), "full": range(5)}
 SHARE = "accuracy on the map"
 HALF = "depth at which half is lost"
-SIX = "six depth scales, by theory"
+SIX = "six depth scales"
+DRAWN = "six depth scales, by theory"  # the same, where the map has room for them
 
 
 def tasks(size: Size) -> tuple[Task, ...]:
@@ -95,22 +96,33 @@ def mapped(task: Task, _: str) -> Iterator[Row]:
         yield Row(quantity=HALF, arm=arm, value=half_depth(depths, shares), seed=task.seed)
         field = theory.describe_phase(torch.tanh, sigma_w=math.sqrt(variance), sigma_b=math.sqrt(BIAS))
         yield Row(quantity=SIX, arm=arm, value=min(field.trainable_depth, 1e6), seed=task.seed)
+        if field.trainable_depth <= depths[-1]:
+            yield Row(quantity=DRAWN, arm=arm, value=field.trainable_depth, seed=task.seed)
 
 
 def trained(task: Task, arm: str) -> Iterator[Row]:
-    """One deep plain tanh network, examined and then trained."""
+    """One deep plain tanh network, measured and then trained."""
     data = load(task.data)
     model = nets.plain(nn.Tanh, int(task.x), start=DEEP[arm], features=data.features)
-    exam = fadeout.examine(model, (data.x[:256], data.y[:256]), loss=F.cross_entropy)
+    ledger = fadeout.measure(model, (data.x[:256], data.y[:256]), loss=F.cross_entropy)
+    left = directions(model[:2], data.x[:256]), directions(model[:-1], data.x[:256])
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
     done = train(model, data, optimizer, steps=STEPS[task.size][1], seed=task.seed)
     for quantity, value in (
         ("accuracy of the trained", done.accuracy),
-        ("decades of the trained", exam.decades),
-        ("difference between digits at the first layer", exam.layers[0].between_samples),
-        ("difference between digits at the last layer", exam.layers[-2].between_samples),
+        ("decades of the trained", ledger.decades),
+        ("directions after the first layer", left[0]),
+        ("directions after the last layer", left[1]),
     ):
         yield Row(quantity=quantity, arm=arm, value=value, seed=task.seed, x=task.x)
+
+
+@torch.no_grad()
+def directions(part: nn.Module, x: Tensor) -> float:
+    """In how many directions the outputs for these rows differ: (sum of variances)^2 / sum of their squares."""
+    out = part(x).double()
+    variances = torch.linalg.svdvals(out - out.mean(0)).square()
+    return float(variances.sum().square() / variances.square().sum())
 
 
 def examined(task: Task, arm: str) -> Iterator[Row]:
