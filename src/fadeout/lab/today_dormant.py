@@ -13,7 +13,7 @@ import fadeout
 from fadeout.lab import nets
 from fadeout.lab.data import load
 from fadeout.lab.experiment import Expectation, Found, Published, Task, grid
-from fadeout.lab.today_part import NAME, Part, paired, percent, told
+from fadeout.lab.today_part import NAME, Part, paired, points, told
 from fadeout.records import Figure, Reference, Row, Size, Table
 
 PLAIN, REDO, PULLED = (
@@ -104,8 +104,8 @@ def falls_asleep(table: Table) -> Found:
     rank = [statistics.fmean(part) for part in ends_of(table, "directions of the features", PLAIN)]
     return Found(
         held=more.low > 0.2 and less.low > 0.1,
-        measured=f"Between the first and the last five sets of answers the dormant share rises by {percent(more)}, "
-        f"and the share of answers that is learned falls by {percent(less)}. The features span {rank[0]:.0f} "
+        measured=f"Between the first and the last five sets of answers the dormant share rises by {points(more)}, "
+        f"and the share of answers that is learned falls by {points(less)}. The features span {rank[0]:.0f} "
         f"directions at first and {rank[1]:.0f} at last.",
     )
 
@@ -123,7 +123,7 @@ def cures(table: Table) -> Found:
         fall = paired(first, last)
         gain = paired(last, ends_of(table, "answers learned", PLAIN)[1])
         held = held and fall.high < 0.1 and gain.low > 0
-        said.append(f"{arm}: falls by {percent(fall)}, and ends {percent(gain)} above the untreated network")
+        said.append(f"{arm}: falls by {points(fall)}, and ends {points(gain)} above the untreated network")
     return Found(held=held, measured="; ".join(said) + ".")
 
 

@@ -35,6 +35,11 @@ def told(found: Interval, digits: int = 2) -> str:
     return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
+def points(found: Interval) -> str:
+    """A difference of two shares with its interval, in points of a per cent."""
+    return f"{100 * found.mean:.0f} points [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
 def percent(found: Interval) -> str:
     """The same of a share, in per cent."""
     return f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"

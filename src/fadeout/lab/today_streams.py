@@ -17,8 +17,8 @@ from fadeout.records import Exam, Figure, Reference, Row, Size, Table
 FREE, DOUBLE, PUBLIC = "free mixing", "doubly stochastic mixing", "doubly stochastic, as in public code"
 STREAMS, CHANNELS, ROUNDS = 4, 32, 20
 AWAY = -3.0  # logit at the start between two different streams; 0 from each stream to itself
-LAYERS: dict[Size, int] = {"smoke": 8, "quick": 48, "full": 64}
-STEPS: dict[Size, int] = {"smoke": 1, "quick": 150, "full": 300}
+LAYERS: dict[Size, int] = {"smoke": 8, "quick": 64, "full": 64}
+STEPS: dict[Size, int] = {"smoke": 1, "quick": 200, "full": 300}
 EXAMS: dict[Size, int] = {"smoke": 1, "quick": 2, "full": 6}  # on the way
 SEEDS: dict[Size, range] = {"smoke": range(1), "quick": range(3), "full": range(5)}
 RATE = 3e-3
@@ -49,8 +49,9 @@ class Layer(nn.Module):
         nn.init.kaiming_normal_(self.down.weight)
         self.down.weight.data *= 0.1
         self.mixing = nn.Parameter(torch.eye(n) if free else away * (1 - torch.eye(n)))
-        self.read = nn.Parameter(torch.eye(n)[turn % n] if free else torch.full((n,), -math.log(n - 1)))
-        self.write = nn.Parameter(torch.ones(n) if free else torch.zeros(n))
+        own = torch.eye(n)[turn % n]  # the stream that the layer reads most
+        self.read = nn.Parameter(own if free else AWAY * (1 - own))
+        self.write = nn.Parameter(torch.ones(n) if free else 0.1 * torch.randn(n))  # not all alike, or streams stay so
 
     def forward(self, x: Tensor, mixing: Tensor) -> Tensor:
         read, write = (self.read, self.write) if self.free else (self.read.sigmoid(), 2 * self.write.sigmoid())
@@ -101,7 +102,7 @@ def measure(task: Task) -> Iterator[Row]:
     if task.arm == DOUBLE:
         off = math.exp(AWAY) / (1 + (STREAMS - 1) * math.exp(AWAY))
         yield row("distinct in theory", (1 - STREAMS * off) ** layers)
-    optimizer = torch.optim.Adam(model.parameters(), RATE)
+    optimizer = torch.optim.Adam(model.parameters(), RATE, fused=True)
     found: list[Row] = []
     every = max(1, STEPS[task.size] // EXAMS[task.size])
     done = train(
@@ -125,11 +126,12 @@ def silenced(task: Task, data: Data, layers: int) -> Iterator[Row]:
     for temperature in (0.05, 1.0):
         model = Streams(layers, free=False, away=-8.0, temperature=temperature)
         reading = fadeout.read(model, (data.x[:128], data.y[:128]), loss=F.cross_entropy)
-        silent = sum(path.endswith(".mixing") for path in reading.silent)
+        # the first layer mixes four copies of one stream, which changes nothing: its gradient is 0 but for rounding
+        silent = sum(path.endswith(".mixing") and path != "layers.0.mixing" for path in reading.silent)
         yield Row(
             quantity="mixings without a gradient",
             arm=task.arm,
-            value=silent / layers,
+            value=silent / (layers - 1),
             seed=task.seed,
             x=temperature,
         )
@@ -184,7 +186,7 @@ PART = Part(
         ),
         Expectation(
             says="Streams: with the start of public code (logits -8, temperature 0.05) every mixing receives a "
-            "gradient of exactly zero; at temperature 1 none does.",
+            "gradient of exactly zero; at temperature 1 none does (leaving out the first, which mixes copies).",
             check=silent_at_the_default,
             needs="smoke",
         ),
