@@ -12,11 +12,12 @@ from fadeout.lab.today_part import NAME, Part, paired, told
 from fadeout.lab.today_text import Batch, Reader, batch, learn, loss_on, nats, new_text
 from fadeout.records import Exam, Figure, Row, Size, Table, interval
 
-PLAIN, SCALED = "Pre-LN", "LayerNorm Scaling"
+PLAIN, SCALED, ALIKE = "Pre-LN", "LayerNorm Scaling", "if all blocks shared alike"
 DEPTHS: dict[Size, tuple[float, ...]] = {"smoke": (4, 8), "quick": (4, 8, 16, 32), "full": (4, 8, 16, 32, 64)}
-STEPS: dict[Size, dict[float, int]] = {  # of training; at other depths only the start is examined
+# of training; at other depths only the start is examined, and of LayerNorm Scaling only the deepest is trained
+STEPS: dict[Size, dict[float, int]] = {
     "smoke": {4: 2},
-    "quick": {8: 150, 16: 150},
+    "quick": {8: 200, 16: 200},
     "full": {8: 1000, 16: 1000, 32: 1000},
 }
 SEEDS: dict[Size, range] = {"smoke": range(1), "quick": range(3), "full": range(5)}
@@ -40,7 +41,8 @@ def measure(task: Task) -> Iterator[Row]:
     if task.arm == PLAIN:
         stream = theory.follow_pre_norm(depth, start=EMBEDDED)
         yield row("effective blocks in theory", theory.effective_blocks(stream.shares), ", start")
-    if depth not in STEPS[task.size]:
+        yield Row(quantity="effective blocks", arm=ALIKE, value=task.x, seed=task.seed, x=task.x)
+    if depth not in STEPS[task.size] or (task.arm == SCALED and depth < max(STEPS[task.size])):
         return
     learn(model, steps=STEPS[task.size][depth], seed=task.seed)
     exam = fadeout.examine(model, rows, loss=nats)
@@ -142,10 +144,12 @@ def deep_blocks_wake(table: Table) -> Found:
     cost = {arm: table.values("loss added by skipping a quarter", arm, 4.0) for arm in (PLAIN, SCALED)}
     more = paired(cost[SCALED], cost[PLAIN])
     loss = paired(*(table.values("loss on new text", arm, deepest(table)) for arm in (SCALED, PLAIN)))
+    blocks = [table.mean("effective blocks", f"{arm}, trained", deepest(table)) for arm in (SCALED, PLAIN)]
     return Found(
         held=more.low > 0,
         measured=f"Skipping the last quarter costs {told(more, 3)} nats more with the scaling than without. "
-        f"The loss itself differs by {told(loss, 3)} nats.",
+        f"The loss itself differs by {told(loss, 3)} nats. {blocks[0]:.1f} effective blocks with it, {blocks[1]:.1f} "
+        "without.",
     )
 
 
@@ -201,8 +205,9 @@ PART = Part(
             y="effective blocks",
             x_log=True,
             y_log=True,
-            caption="If all blocks carried the same share of the gradient, every line would be the diagonal. The "
-            "deeper the network, the fewer of its blocks do. Dashed: what theory expects before training.",
+            arms=(ALIKE, f"{PLAIN}, start", f"{PLAIN}, trained", f"{SCALED}, start"),
+            caption="The deeper the network, the smaller the part of its blocks that carry the gradient. Training "
+            "makes it smaller still. Dashed: what theory expects before training.",
         ),
         Figure(
             title="What is lost when a quarter of the blocks is skipped",
