@@ -1,6 +1,5 @@
-"""What the benchmarks of time and depth say at the start, where nothing is trained yet."""
+"""What the benchmark of sequences says at the start, where nothing is trained yet."""
 
-import itertools
 import math
 import sys
 from pathlib import Path
@@ -8,41 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import fadeout
-
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))  # scripts, no package
 
-import depth
 import sequences
-
-
-def held_out():
-    return depth.batch(torch.Generator().manual_seed(9), held_out=True)
-
-
-def test_shares_by_quarter_of_depth_are_those_of_the_published_table():
-    """Over 16 draws the quarters scatter by 4, 7, 10 and 11 % and N by 4 %; the published row is one, and low."""
-    drawn = [depth.layer_shares(depth.seeded(16, seed), held_out()) for seed in range(4)]
-    mean = [sum(row) / len(row) for row in zip(*(depth.quarters(shares) for shares in drawn), strict=True)]
-    assert mean == pytest.approx(depth.PUBLISHED[16].start, rel=0.25)
-    assert sum(depth.effective(shares) for shares in drawn) / 4 == pytest.approx(depth.PUBLISHED[16].n_start, rel=0.15)
-    assert sum(sum(shares) for shares in drawn) / 4 == pytest.approx(1.13 * math.log(16), rel=0.1)
-
-
-def test_the_share_of_a_whole_layer_is_what_autograd_says_of_the_stream():
-    model, (x, y) = depth.seeded(8), held_out()
-    stream = [model.symbol(x) + model.place.weight[: x.shape[1]]]
-    for layer in model.layers:
-        stream.append(layer(stream[-1]))
-    gradients = torch.autograd.grad(depth.nats(model.head(model.norm(stream[-1])), y), stream)
-    expected = [float(((a - b) * a).sum() / a.square().sum()) for a, b in itertools.pairwise(gradients)]
-    assert depth.layer_shares(model, (x, y)) == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_layer_as_it_is_written_counts_as_two_blocks():
-    exam = fadeout.examine(depth.seeded(8), held_out(), loss=depth.nats)
-    assert exam.verdict == "flows"
-    assert [block.path for block in exam.effective_blocks.blocks] == [f"layers.{n}" for n in range(8) for _ in range(2)]
 
 
 def test_networks_rank_by_reach_at_the_start_as_their_gates_promise():

@@ -67,12 +67,19 @@ def measuring(source: str, names: set[str]) -> str:
 
 
 def _used_by(experiment: Experiment) -> list[bytes]:
-    """Files of the lab that the experiment's own file imports besides the shared ones."""
-    home = sys.modules[experiment.measure.__module__]
-    names = {getattr(value, "__module__", None) or getattr(value, "__name__", "") for value in vars(home).values()} | {
-        getattr(value, "__name__", "") for value in vars(home).values() if inspect.ismodule(value)
-    }
-    found = sorted(
-        name for name in names if isinstance(name, str) and name.startswith("fadeout.lab.") and name != home.__name__
-    )
-    return [Path(inspect.getfile(sys.modules[name])).read_bytes() for name in found if name in sys.modules]
+    """Files of the lab that the experiment's own file imports, and those that they import, besides the shared ones."""
+    home = experiment.measure.__module__
+    found, waiting = {home}, [home]
+    while waiting:
+        new = _imported(waiting.pop()) - found
+        found |= new
+        waiting += new
+    return [Path(inspect.getfile(sys.modules[name])).read_bytes() for name in sorted(found - {home})]
+
+
+def _imported(name: str) -> set[str]:
+    """Modules of the lab that one of its modules names, or names something of."""
+    values = vars(sys.modules[name]).values()
+    names = {getattr(value, "__module__", None) for value in values}
+    names |= {value.__name__ for value in values if inspect.ismodule(value)}
+    return {n for n in names if isinstance(n, str) and n.startswith("fadeout.lab.") and n in sys.modules}
