@@ -6,10 +6,10 @@ To add one, write a file with an `EXPERIMENT` and name it here.
 import difflib
 
 from fadeout.errors import FadeoutError
-from fadeout.lab import depth, product, recurrent
+from fadeout.lab import attention, depth, product, recurrent
 from fadeout.lab.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (product.EXPERIMENT, depth.EXPERIMENT, recurrent.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (product.EXPERIMENT, depth.EXPERIMENT, recurrent.EXPERIMENT, attention.EXPERIMENT)
 
 
 def named(name: str) -> Experiment:

@@ -38,7 +38,7 @@ SHOWN = 100  # the length whose curves are drawn, and that the expectations are 
 SEEDS: dict[Size, range] = {"smoke": range(1), "quick": range(3), "full": range(5)}
 STEPS: dict[Size, dict[int, int]] = {  # of the adding problem: at each length, how many steps at most
     "smoke": {10: 2},
-    "quick": {50: 2500, 100: 1000},
+    "quick": {50: 2500, 100: 800},
     "full": {50: 5000, 100: 5000, 200: 5000, 500: 3000, 1000: 3000},
 }
 COPY: dict[Size, tuple[int, int]] = {"smoke": (3, 2), "quick": (20, 800), "full": (100, 5000)}  # blanks, steps
