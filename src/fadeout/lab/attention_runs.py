@@ -1,7 +1,7 @@
 """What `attention` runs: its networks by name, its tasks, and the rows of each."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -39,12 +39,14 @@ DRAWS: dict[Size, range] = {"smoke": range(1), "quick": range(5), "full": range(
 
 
 def tasks(size: Size) -> tuple[Task, ...]:
-    nets = (f"reach: {net}" for net in (TRANSFORMER, *RIVALS))
+    def arms(part: str, names: Iterable[str]) -> list[str]:
+        return [f"{part}: {name}" for name in names]
+
     return (
-        *grid(NAME, size, (f"training: {order}" for order in ORDERS), SEEDS[size], DEPTHS[size]),
-        *grid(NAME, size, nets, SEEDS[size]),
-        *grid(NAME, size, (f"gradient: {order}" for order in (PRE, POST)), DRAWS[size], SWEEP[size]),
-        *grid(NAME, size, (f"collapse: {arm}" for arm in (ALONE, SKIP)), range(3)),
+        *grid(NAME, size, arms("training", ORDERS), SEEDS[size], DEPTHS[size]),
+        *grid(NAME, size, arms("reach", (TRANSFORMER, *RIVALS)), SEEDS[size]),
+        *grid(NAME, size, arms("gradient", (PRE, POST)), DRAWS[size], SWEEP[size]),
+        *grid(NAME, size, arms("collapse", (ALONE, SKIP)), range(3)),
     )
 
 
