@@ -15,10 +15,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from sequences import SYMBOLS, Causal, nats
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fadeout
+
+SYMBOLS = 103  # kinds, of random ids
 
 
 class Stack(nn.Module):
@@ -44,6 +46,26 @@ class BareStack(nn.Module):
         zero = x.new_zeros(2, x.shape[0], 256)
         seen, _, _ = torch.lstm(x, (zero, zero), list(self.weights), True, 2, 0.0, self.training, False, True)
         return self.out(seen[:, -1])
+
+
+class Causal(nn.Module):
+    """The reach map's network: a small transformer over ids (N, T), each position sees those before it."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.symbol, self.place = nn.Embedding(SYMBOLS, 64), nn.Embedding(length, 64)
+        layer = nn.TransformerEncoderLayer(64, 4, 128, dropout=0.0, batch_first=True, norm_first=True)
+        self.encoder, self.out = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(64, SYMBOLS)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        length = ids.shape[1]
+        ahead = nn.Transformer.generate_square_subsequent_mask(length)
+        stream = self.symbol(ids) + self.place.weight[:length]
+        return self.out(self.encoder(stream, mask=ahead, is_causal=True))
+
+
+def nats(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out.flatten(0, 1), y.flatten())
 
 
 def away(out: Tensor) -> Tensor:
@@ -131,7 +153,7 @@ def cost(quick: bool) -> None:
         )
     length, positions = (64, 8) if quick else (512, 32)
     torch.manual_seed(0)
-    model, ids = Causal(length), torch.randint(0, len(SYMBOLS), (4, length + 1))
+    model, ids = Causal(length), torch.randint(0, SYMBOLS, (4, length + 1))
     batch = ids[:, :-1], ids[:, 1:]
 
     def forward() -> object:
