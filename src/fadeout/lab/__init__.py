@@ -6,7 +6,21 @@ To add one, write a file with an `EXPERIMENT` and name it here.
 import difflib
 
 from fadeout.errors import FadeoutError
-from fadeout.lab import activation, depth, frozen, handmade, precision, product
+from fadeout.lab import (
+    activation,
+    attention,
+    batchnorm,
+    depth,
+    frozen,
+    handmade,
+    initialisation,
+    optimizers,
+    precision,
+    product,
+    recurrent,
+    residual,
+    today,
+)
 from fadeout.lab.experiment import Experiment
 
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -15,7 +29,14 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     depth.EXPERIMENT,
     handmade.EXPERIMENT,
     activation.EXPERIMENT,
+    initialisation.EXPERIMENT,
+    batchnorm.EXPERIMENT,
+    residual.EXPERIMENT,
+    recurrent.EXPERIMENT,
+    attention.EXPERIMENT,
     precision.EXPERIMENT,
+    optimizers.EXPERIMENT,
+    today.EXPERIMENT,
 )
 
 

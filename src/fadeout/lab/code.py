@@ -54,9 +54,7 @@ def measuring(source: str, names: set[str]) -> str:
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                for name in ast.walk(target):
-                    if isinstance(name, ast.Name):
-                        parts[name.id] = node
+                parts |= {part.id: node for part in ast.walk(target) if isinstance(part, ast.Name)}
     reached, waiting = set[str](), set(names)
     while waiting:
         name = waiting.pop()

@@ -118,7 +118,8 @@ EXPERIMENT = Experiment(
         "fully on or off.",
         "Theory foretells the loss before a weight is drawn. Only GELU with He's start differs from draw to draw: "
         "there a small change of the signal grows from layer to layer.",
-        "Six depth scales are a guide to within a factor of two. Our networks with the smallest weights train deeper than that, those with large weights less deep. At "
+        "Six depth scales are a guide to within a factor of two. Our networks with the smallest weights train deeper "
+        "than that, those with large weights less deep. At "
         "the critical size theory sets no limit, and yet they end near 80 layers: the training is short, the layers "
         "are narrow, and the weights are Gaussian.",
         "That is because the right size alone is not enough. In 200 layers, Gaussian weights of the same variance lose "
