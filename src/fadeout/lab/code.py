@@ -12,7 +12,10 @@ import torch
 from fadeout.lab.experiment import Experiment
 
 _PACKAGE = Path(__file__).parents[1]
-_SILENT = ("cli", "render", "store", "terms", "lab", "adapters", "live", "patches", "__pycache__")  # change no number
+_SILENT = frozenset(  # rooms that change no number which an experiment measures
+    "cli render store terms lab adapters live patches planning racing trials remedy __pycache__".split()
+)
+_TOLD = frozenset({"trial.py", "run.py", "lab.py"})  # records that no measurement makes
 _SHARED = ("data", "experiment", "nets", "training")  # of the lab
 
 
@@ -22,7 +25,9 @@ def _below() -> bytes:
     files = [
         file
         for file in sorted(_PACKAGE.rglob("*.py"))
-        if file.relative_to(_PACKAGE).parts[0] not in _SILENT and file.parent != _PACKAGE
+        if file.relative_to(_PACKAGE).parts[0] not in _SILENT
+        and file.parent != _PACKAGE
+        and not (file.parent.name == "records" and file.name in _TOLD)
     ]
     files += [_PACKAGE / "lab" / f"{name}.py" for name in _SHARED]
     digest = hashlib.sha256(torch.__version__.encode())
