@@ -202,7 +202,8 @@ EXPERIMENT = Experiment(
         "The gradient does take short paths. If all paths counted alike, the mean one would pass 13.5 of the 27 "
         "blocks; the gradient's own mean is about 6. Our bound was sharper: 90 % of the gradient on paths through at "
         "most a third of the blocks, by both ways of measuring. Plain autograd is near or above it, but three "
-        "seeds leave room for doubt. The account's shares stay a little below, because multiplying them assumes that each block "
+        "seeds leave room for doubt. The account's shares stay a little below, because multiplying them assumes "
+        "that each block "
         "splits the gradient alike whatever came before. Before training the mean is about 8, so the paths are "
         "short by construction, and training shortens them further. Weighed as Veit et al. weigh them, by the norms "
         "of single paths, they look longer, because paths that cancel each other are counted too.",
