@@ -9,6 +9,17 @@ TONES = {"reproduced": "good", "depends": "open", "not reproduced": "bad", None:
 MARKS = {True: "held", False: "did not hold", None: "not asked"}
 
 
+HEAD = (
+    "# The lab: the story of the vanishing gradient, claim by claim",
+    "",
+    "This page is `claims.md` of a run of `fadeout lab all`. Every expectation was written into the experiment's file before "
+    "its first run, and no bound was moved afterwards. *Reproduced* means that all of them held, *depends* that some did, "
+    "*not reproduced* that none did. Intervals in brackets are 95 % intervals over the seeds (Student). The run also writes "
+    "`book.html`, which tells the whole story with its charts.",
+    "",
+)
+
+
 def verdict(report: LabReport) -> str:
     """'reproduced', 'failed', 'not run', ..."""
     if report.status != "done":
@@ -37,7 +48,7 @@ def held(outcomes: Sequence[Outcome]) -> str:
 
 def claims(reports: Sequence[LabReport]) -> str:
     """The table of claims in Markdown, with what was expected and measured for each."""
-    lines = ["| experiment | claim | verdict | expectations held |", "|---|---|---|---:|"]
+    lines = [*HEAD, "| experiment | claim | verdict | expectations held |", "|---|---|---|---:|"]
     for r in reports:
         asked = [o.held for o in r.outcomes if o.held is not None]
         lines.append(f"| [{r.name}](#{r.name}) | {r.claim} | **{verdict(r)}** | {sum(asked)} of {len(asked)} |")
