@@ -62,7 +62,7 @@ def one_in_s(table: Table) -> Found:
     said = ", ".join(f"{100 * live:.1f} % at {x:g} (theory {100 * foreseen:.1f} %)" for x, live, foreseen in found)
     return Found(
         held=all(0.5 < live / foreseen < 2 for _, live, foreseen in found),
-        measured=f"Live rows by the deviation of the logits: {said}.",
+        measured=f"Live rows by the deviation of the scores: {said}.",
     )
 
 
@@ -96,7 +96,7 @@ PART = Part(
     measure=measure,
     expectations=(
         Expectation(
-            says="Attention: with logits of deviation 100 and more, the share of live rows is 7 sqrt(2 ln 64) over "
+            says="Attention: with scores of deviation 100 and more, the share of live rows is 7 sqrt(2 ln 64) over "
             "the deviation, to within a factor of two.",
             check=one_in_s,
             needs="smoke",
@@ -116,7 +116,7 @@ PART = Part(
     published=(
         Published(
             source="Dehghani et al. 2023, ViT-22B, 2302.05442",
-            what="Large attention logits, and normalised queries and keys",
+            what="Large attention scores, and normalised queries and keys",
             theirs="training diverges at about 8 billion parameters with attention of nearly zero entropy; with the "
             "norm it doesn't",
             ours=lambda table: (
@@ -124,7 +124,7 @@ PART = Part(
                 f"{table.mean('entropy of attention', PLAIN, 256.0):.3f} at deviation 256; with the norm it stays "
                 f"{table.mean('entropy of attention', NORMED, 256.0):.2f}"
             ),
-            differs="their logits grow while a huge network trains; we start a small one with large logits. Ours "
+            differs="their scores grow while a huge network trains; we start a small one with large scores. Ours "
             "learns worse but doesn't diverge. Their statement was read in a review, not in the paper.",
         ),
     ),
@@ -133,14 +133,14 @@ PART = Part(
             title="Rows of attention that still pass a gradient",
             quantity="live rows",
             theory="live rows in theory",
-            x="deviation of the logits at the start",
+            x="standard deviation of the scores at the start",
             y="live rows",
             x_log=True,
             y_log=True,
             percent=True,
             arms=(PLAIN, NORMED),
             caption="A row is one character that chooses where to look. It is live if its gradient is more than a "
-            "thousandth of what an undecided row would pass. Dashed: theory for large logits.",
+            "thousandth of what an undecided row would pass. Dashed: theory for large scores.",
         ),
     ),
 )

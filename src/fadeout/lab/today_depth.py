@@ -171,7 +171,8 @@ PART = Part(
             check=less_even,
         ),
         Expectation(
-            says="Idle blocks: twice as many blocks are better by less than 0.05 nats a character.",
+            says="Idle blocks: the deepest network that is trained, with twice the blocks of the shallowest or more, "
+            "is better by less than 0.05 nats a character.",
             check=deeper_no_better,
         ),
         Expectation(
