@@ -49,3 +49,30 @@ def test_underflow_is_read_from_all_units():
     x, y = torch.randn(256, 16, generator=draw), torch.randint(0, 4, (256,), generator=draw)
     exam = fadeout.examine(model, (x, y), loss=F.cross_entropy)
     assert not math.isnan(exam.layers[0].underflow.fp16)
+
+
+class Attending(nn.Module):
+    """One attention by hand over random tokens, its scores as large as asked."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale, self.q, self.k, self.v, self.out = scale, *(nn.Linear(16, 16) for _ in range(3)), nn.Linear(16, 4)
+
+    def forward(self, x):
+        scores = self.q(x) @ self.k(x).mT * self.scale
+        return self.out((scores.softmax(-1) @ self.v(x)).mean(1))
+
+
+def test_a_row_whose_other_probabilities_underflow_still_counts_as_saturated():
+    """With scores a thousand times too large all probabilities but one are exactly zero: the rows are dead, not gone."""
+    torch.manual_seed(0)
+    x, y = torch.randn(8, 24, 16), torch.randint(0, 4, (8,))
+    found = {}
+    for scale in (1.0, 30.0, 1e5):
+        torch.manual_seed(1)
+        exam = fadeout.examine(Attending(scale), (x, y), loss=F.cross_entropy)
+        (row,) = (t for t in exam.tokens if not math.isnan(t.live_rows))
+        found[scale] = (row.live_rows, row.entropy)
+    assert found[1.0][0] > 0.9 and found[1.0][1] > 0.5
+    assert found[1e5][0] < 0.05 < found[30.0][0] < found[1.0][0]
+    assert found[1e5][1] < 0.005 < found[30.0][1] < found[1.0][1]

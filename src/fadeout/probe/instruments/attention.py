@@ -134,7 +134,8 @@ def _softmax_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[T
     if result is None or result.shape != gradient.shape or result.shape[-1] < 2:
         return None
     keep = max(1, ROWS // max(1, result[0].numel() // result.shape[-1]))
-    return _live(result[:keep].float(), gradient[:keep].float())
+    p = result[:keep].float()
+    return _live(p, gradient[:keep].float(), _visible(p))
 
 
 def _fused_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]] | None:
@@ -153,12 +154,23 @@ def _fused_rows(node: Node, gradient: Tensor) -> tuple[Tensor, Tensor, tuple[Ten
     mask = privates.saved(node, "attn_mask")
     if mask is not None:
         logits = logits + (mask if mask.shape[0] in (1, logits.shape[0]) else mask[:keep]).float()
-    return _live(logits.softmax(-1), g @ v.mT)
+    return _live(logits.softmax(-1), g @ v.mT, logits > -math.inf)
 
 
-def _live(p: Tensor, dp: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Share of rows whose |dz| exceeds LIVE of what even attention over the same positions would pass."""
+def _visible(p: Tensor) -> Tensor:
+    """Positions that some row of this place sees, in any sample or head: in a saturated row all but one may be 0."""
     seen = p > 0
+    return seen.flatten(0, -3).any(0).expand_as(seen) if p.dim() > 2 else seen
+
+
+def _live(p: Tensor, dp: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Share of rows whose |dz| exceeds LIVE of what even attention over the same positions would pass.
+
+    Args:
+        p: Probabilities (..., T, T), rows that add to 1.
+        dp: The gradient that arrives at them.
+        seen: Which positions each row may attend to.
+    """
     count = seen.sum(-1, keepdim=True)
     dz = p * (dp - (p * dp).sum(-1, keepdim=True))
     even = seen / count
