@@ -64,7 +64,7 @@ class Attending(nn.Module):
 
 
 def test_a_row_whose_other_probabilities_underflow_still_counts_as_saturated():
-    """With scores a thousand times too large all probabilities but one are exactly zero: the rows are dead, not gone."""
+    """With huge scores all probabilities but one are exactly zero: such rows are dead, not gone."""
     torch.manual_seed(0)
     x, y = torch.randn(8, 24, 16), torch.randint(0, 4, (8,))
     found = {}
