@@ -118,10 +118,10 @@ EXPERIMENT = Experiment(
         "fully on or off.",
         "Theory foretells the loss before a weight is drawn. Only GELU with He's start differs from draw to draw: "
         "there a small change of the signal grows from layer to layer.",
-        "Six depth scales are a guide to within a factor of two. Our networks with the smallest weights train deeper than that, those with large weights less deep. At "
-        "the critical size theory sets no limit, and yet they end near 80 layers: the training is short, the layers "
-        "are narrow, and the weights are Gaussian.",
-        "That is because the right size alone is not enough. In 200 layers, Gaussian weights of the same variance lose "
+        "Six depth scales are a guide to within a factor of two. Our networks with the smallest weights train deeper "
+        "than that, those with large weights less deep. At the critical size theory sets no limit, and yet they end "
+        "near 80 layers: the training is short, the layers are narrow, and the weights are Gaussian.",
+        "The right size alone is not enough. In 200 layers, Gaussian weights of the same variance lose "
         "hardly more of the gradient than orthogonal ones, and yet the network does not learn. Each Gaussian matrix "
         "stretches some directions and squeezes others. After many layers only the most stretched direction is left, "
         "and all digits lie nearly on one line. An orthogonal matrix treats all directions the same. Other steps, from "
