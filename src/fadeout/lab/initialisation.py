@@ -119,14 +119,13 @@ EXPERIMENT = Experiment(
         "Theory foretells the loss before a weight is drawn. Only GELU with He's start differs from draw to draw: "
         "there a small change of the signal grows from layer to layer.",
         "Six depth scales are a guide to within a factor of two. Our networks with the smallest weights train deeper "
-        "than that, those with large weights less deep. At "
-        "the critical size theory sets no limit, and yet they end near 80 layers: the training is short, the layers "
-        "are narrow, and the weights are Gaussian.",
-        "That is because the right size alone is not enough. In 200 layers, Gaussian weights of the same variance lose "
+        "than that, those with large weights less deep. At the critical size theory sets no limit, and yet they end "
+        "near 80 layers: the training is short, the layers are narrow, and the weights are Gaussian.",
+        "The right size alone is not enough. In 200 layers, Gaussian weights of the same variance lose "
         "hardly more of the gradient than orthogonal ones, and yet the network does not learn. Each Gaussian matrix "
         "stretches some directions and squeezes others. After many layers only the most stretched direction is left, "
-        "and all digits lie nearly on one line. An orthogonal matrix treats all directions the same. Other steps, from "
-        "0.00003 to 0.001, did not help the Gaussian network in one trial each.",
+        "and all digits lie nearly on one line. An orthogonal matrix treats all directions the same. Smaller "
+        "and larger steps of Adam, 0.00003 to 0.001, did not help the Gaussian network in one trial each.",
         "In 10,000 layers of tanh the orthogonal start loses about two decades: half a decade for each tenfold depth, "
         "because tanh bends a little at every layer. We have examined this network and not trained it: "
         "one step takes about two seconds on one core, and thousands are needed. Xiao and others did train one.",
