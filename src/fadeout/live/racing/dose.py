@@ -87,6 +87,8 @@ def give(treatment: Treatment, meeting: Meeting, seed: int) -> Dosed:
         receipt.undo()
         raise FadeoutError("race: it adds parameters, which a network that DDP has wrapped would not keep alike")
     instead = receipt.optimizer
+    for optimizer in (*optimizers, *([instead] if isinstance(instead, Optimizer) else [])):
+        _in_order(optimizer, meeting.model, held)
     for one in before:
         escort = Escort(one, instead if isinstance(instead, Optimizer) else None)
         if escort.needed:
@@ -94,3 +96,12 @@ def give(treatment: Treatment, meeting: Meeting, seed: int) -> Dosed:
     same_everywhere([*meeting.model.parameters(), *meeting.model.buffers()])
     lines = tuple(f"{edit.path or 'the network'}: {edit.what} {edit.new}".strip() for edit in receipt.edits)
     return Dosed(receipt=receipt, lines=lines, notes=(*receipt.notes, *receipt.recipe))
+
+
+def _in_order(optimizer: Optimizer, model: nn.Module, held: set[int]) -> None:
+    """New weights where a program that is written with them would list them: norms of gradients add up in this order."""
+    place = {id(p): n for n, p in enumerate(model.parameters())}
+    for group in optimizer.param_groups:
+        old = [place.get(id(p), -1) for p in group["params"] if id(p) in held]
+        if len(old) < len(group["params"]) and old == sorted(old) and -1 not in old:
+            group["params"].sort(key=lambda p: place.get(id(p), len(place)))
