@@ -39,7 +39,8 @@ def race(
     fadeout race train.py --steps 300 --its --own. Options that are not ours are the script's; where they have the same
     names, write -- before the script's. It is started twice as it is, which shows the noise, and once for each
     treatment; your files stay as they are.
-    Exit code 0: a change won, or the script learns as it is. 1: nothing won. 2: the call is wrong. 3: the script failed.
+    Exit code 0: a change won, or the script learns as it is. 1: nothing won. 2: the call is wrong. 3: the script
+    failed.
     """
     command = command_of(script, module, context.args, verb="race")
     _check(metric, timeout, (patch, html))

@@ -15,7 +15,7 @@ from fadeout.live.racing.scouting import Scouted
 from fadeout.live.racing.start import Ran
 from fadeout.racing.field import Field
 from fadeout.racing.race import Pace, Race
-from fadeout.records import Board, Plan, Trial
+from fadeout.records import Board, Plan, Trial, interval
 from fadeout.render.race.live import RaceDisplay
 from fadeout.store.contract import build
 from fadeout.treatments import BY_ID, Treatment
@@ -72,7 +72,6 @@ def contest(asked: Contest, *, progress: bool | Callable[[Board], None] = False)
         known: dict[str, Treatment] = {**BY_ID}
         heats.decades, heats.depth = scouted.decades, scouted.depth
         field = Field(heats, None, "", asked.seeds, horizon, show, asked.limit)
-        refused = {entry for entry in scouted.refused}
         if scouted.why:  # a treatment that is drawn at random must be allowed as well
             known = {entry.treatment: BY_ID[entry.treatment] for entry in plan.entries}
         race = Race(asked.case, plan, known, TO_THE_END, field)
@@ -80,8 +79,8 @@ def contest(asked: Contest, *, progress: bool | Callable[[Board], None] = False)
             with display or nullcontext():
                 trial = race.run()
         except KeyboardInterrupt as stop:
-            raise InterruptedRace(_told(race.trial(complete=False), heats, seen, scouted, refused)) from stop
-        trial = _told(trial, heats, seen, scouted, refused)
+            raise InterruptedRace(_told(race.trial(complete=False), heats, seen, scouted)) from stop
+        trial = _told(trial, heats, seen, scouted)
         if trial.winner is None:
             return trial
         if show is not None:
@@ -105,7 +104,9 @@ def _scouted(heats: Heats) -> tuple[Report, Scouted]:
     try:
         return report, build(Scouted, report.scouted, at="scout")
     except (ValueError, KeyError, TypeError) as error:  # a child of another version
-        raise FadeoutError(f"race: the scout's report can't be read ({error}); is another fadeout on the path?") from error
+        raise FadeoutError(
+            f"race: the scout's report can't be read ({error}); is another fadeout on the path?"
+        ) from error
 
 
 def _as_error(ran: Ran, why: str) -> FadeoutError:
@@ -141,16 +142,25 @@ def _raced(scouted: Scouted, asked: Contest) -> Plan:
     return replace(plan, entries=plan.entries[: asked.arms] if asked.arms else plan.entries)
 
 
-def _told(trial: Trial, heats: Heats, seen: Report, scouted: Scouted, refused: set[str]) -> Trial:
+def _told(trial: Trial, heats: Heats, seen: Report, scouted: Scouted) -> Trial:
     scale = next(iter(heats.scales.values()), None)
+    why = undecided(heats)
+    if why:  # what was measured of single arms must not look like a ranking
+        unknown = interval([])
+        trial = replace(
+            trial,
+            winner=None,
+            over_control=None,
+            needed=(),
+            arms=tuple(replace(arm, skill=unknown, curve=()) for arm in trial.arms),
+        )
     return replace(
         trial,
         scale=scale.said if scale is not None else "the script's own losses",
-        undecided=undecided(heats),
+        undecided=why,
         notes=(*trial.notes, *notes_of(heats, seen, scouted, trial)),
     )
 
 
 def _board(stage: str) -> Board:
     return Board(stage=stage, lanes=(), done=0, total=0, seconds=0.0, left=float("nan"))
-

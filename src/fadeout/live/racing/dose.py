@@ -99,7 +99,7 @@ def give(treatment: Treatment, meeting: Meeting, seed: int) -> Dosed:
 
 
 def _in_order(optimizer: Optimizer, model: nn.Module, held: set[int]) -> None:
-    """New weights where a program that is written with them would list them: norms of gradients add up in this order."""
+    """New weights where a patched program would list them: norms of gradients add up in this order."""
     place = {id(p): n for n, p in enumerate(model.parameters())}
     for group in optimizer.param_groups:
         old = [place.get(id(p), -1) for p in group["params"] if id(p) in held]

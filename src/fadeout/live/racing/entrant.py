@@ -9,7 +9,6 @@ import os
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from fadeout.errors import FadeoutError, ModelError
 from fadeout.live.calls import Calls
 from fadeout.live.losses import WRAPS
 from fadeout.live.options import rank
+from fadeout.live.racing.chance import Chance
 from fadeout.live.racing.digest import Digest
 from fadeout.live.racing.dose import give
 from fadeout.live.racing.first_call import FirstCalls, Meeting
@@ -56,6 +56,7 @@ class Entrant:
         self.digest = Digest()
         self.files = Untouched(order.folder)
         self.answers = Answers()
+        self.chance = Chance()
         self.first = FirstCalls(self._met)
         self.losses: list[Tensor | None] = []
         self.marks: list[tuple[int, int]] = []
@@ -90,7 +91,7 @@ class Entrant:
             if not self._quiet and self.here:
                 self.first.made(optimizer)
 
-        Optimizer.__init__ = told  # type: ignore[method-assign]
+        Optimizer.__init__ = told  # type: ignore[assignment,method-assign]
         load = nn.Module.load_state_dict
 
         @functools.wraps(load)
@@ -102,6 +103,7 @@ class Entrant:
         if self.order.role == "scout":
             nn.Module.load_state_dict = loading  # type: ignore[assignment,method-assign]
         self.files.begin()
+        self.chance.begin()
         atexit.register(self._write, "ended")
 
     @property
@@ -329,6 +331,7 @@ class Entrant:
             random=tuple(self.digest.random),
             inputs=self.digest.inputs(),
             constant=self.answers.constant(),
+            sampled=self.chance.sampled,
             treated=tuple(self.treated),
             expected=self.expected,
             failed=self.failed,
@@ -337,7 +340,6 @@ class Entrant:
             scouted=self.scouted,
             notes=tuple(dict.fromkeys(self.notes)),
         )
-        assert asdict(report)
         path = Path(self.order.folder) / f"report-{os.getpid()}.json"
         with open(f"{path}.part", "w", encoding="utf-8") as stream:
             stream.write(report_text(report))

@@ -1,7 +1,7 @@
 """An escort: what a treatment does to an optimizer, done around each of its steps.
 
-A script holds its optimizer and its schedule writes rates into it, so a treated rate must survive a schedule, and another
-optimizer must stand behind the one that the script knows. Everything is done when the gradients are there: after the
+A script holds its optimizer and its schedule writes rates into it, so a treated rate must survive a schedule, and
+another optimizer must stand behind the one that the script knows. Everything is done when the gradients are there: after the
 closure, where a step has one.
 """
 
@@ -36,7 +36,10 @@ class Escort:
         self._own: list[Any] = []
         self._gradients: list[tuple[Tensor, Tensor | None]] = []
         self._take_rates(before)
-        new = [{k: v for k, v in now.items() if k not in old} for now, old in zip(self._tables(), before.hooks, strict=True)]
+        new = [
+            {k: v for k, v in now.items() if k not in old}
+            for now, old in zip(self._tables(), before.hooks, strict=True)
+        ]
         self.ahead, self.behind = (list(table.values()) for table in new)
         for table, fresh in zip(self._tables(), new, strict=True):
             for key in fresh:

@@ -92,7 +92,7 @@ class FirstCalls:
             finally:
                 watcher._depth = 0
 
-        nn.Module.__call__ = call  # type: ignore[assignment,method-assign]
+        nn.Module.__call__ = call  # type: ignore[method-assign]
 
     def _end(self) -> None:
         if self._patched:

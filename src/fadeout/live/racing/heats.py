@@ -1,6 +1,7 @@
 """Heats: the engine of a race of scripts.  Every job is the script itself, run once in a process of its own."""
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fadeout.live.racing.spelling import spelled
 from fadeout.live.racing.start import Ran, start
 from fadeout.records import Piece
 
-OTHER_DATA = "the script did not see the data that it sees without treatment"
+UNWATCHED = re.compile(r"^fadeout: this process is not watched \((.*)\)$", re.MULTILINE)
 
 
 class Heats:
@@ -21,8 +22,8 @@ class Heats:
     Attributes:
         ran: Every run, by arm and seed.
         scales: Of each seed, by its untreated run.
-        other: Arms whose data were not the untreated run's.
-        single: Every optimizer's losses belong to one series.
+        other: Arms whose data were not those of the untreated run.
+        several: The optimizers have losses of their own.
     """
 
     def __init__(
@@ -129,6 +130,8 @@ def failure(ran: Ran, limit: float) -> str:
         return report.failed
     if ran.code != 0:
         return f"the script ended with exit code {ran.code}: {ran.last_words}"
+    if report is None and (said := UNWATCHED.search(ran.output)) is not None:
+        return f"fadeout could not begin in the script's process: {said.group(1)}"
     if report is None:
         return "the script never imported torch, or runs under a Python that can't be reached (-I, -S, -E)"
     if not report.marks:

@@ -7,6 +7,7 @@ from fadeout.live.racing.order import Report
 from fadeout.live.racing.scale import Series, metric_of
 from fadeout.live.racing.scouting import Scouted
 from fadeout.records import Trial
+from fadeout.treatments.draws import FOLLOWS
 
 SHOWN = 4  # files that are named
 
@@ -30,6 +31,11 @@ def undecided(heats: Heats) -> str:
         return (
             f"The script trains {optimizers} networks or parts against or beside each other with losses of their own, "
             f"as an adversarial game does: a lower loss of one need not be better. {ask}"
+        )
+    if control is not None and control.sampled:
+        return (
+            "The script draws from what its network computes and learns from what comes of it, as in reinforcement "
+            f"learning: a lower loss need not be better. {ask}"
         )
     if others:
         return (
@@ -74,7 +80,9 @@ def _same(heats: Heats) -> list[str]:
     if undecided(heats):
         return []
     if heats.other:
-        return [f"Left out of the comparison, as they saw other data than the untreated script: {_listed(heats.other)}."]
+        return [
+            f"Left out of the comparison, as they saw other data than the untreated script: {_listed(heats.other)}."
+        ]
     main = next((ran.main for ran in heats.ran.values() if ran.main is not None), None)
     if main is None or not any(main.inputs):
         return []
@@ -88,7 +96,7 @@ def _not_done(heats: Heats, trial: Trial) -> list[str]:
     ran = next((ran for (arm, _), ran in heats.ran.items() if arm == trial.winner), None)
     if ran is None or ran.main is None:
         return []
-    left = [n for n in ran.main.notes if not n.startswith("the network is compiled")]
+    left = [n for n in ran.main.notes if n != FOLLOWS and not n.startswith("the network is compiled")]
     done = f"The winner changed {len(ran.main.treated)} places in {ran.main.expected or 1} network"
     done += "s" if ran.main.expected > 1 else ""
     return [f"{done}." if not left else f"{done}. Not done: {'; '.join(left[:SHOWN])}."]

@@ -64,6 +64,7 @@ class Report:
         marks: (optimizer, backward passes so far) at every optimizer step.
         random, inputs: Digests of the random state and of what the network was given, one a step.
         constant: Loss of the best constant output on the script's own answers; nan where not known.
+        sampled: The script drew from what its network computed, and may learn from what came of it.
         treated: Modules that were treated, by path, with what was done.
         expected: Networks that should have been treated.
         written, saved: Files that the script wrote, and those that went to the run's folder instead.
@@ -81,6 +82,7 @@ class Report:
     random: tuple[int, ...]
     inputs: tuple[int, ...]
     constant: float = float("nan")
+    sampled: bool = False
     treated: tuple[str, ...] = ()
     expected: int = 0
     failed: str = ""
@@ -103,7 +105,8 @@ def report_from(text: str) -> Report:
     """
     data = json.loads(text)
     data["marks"] = tuple((int(a), int(b)) for a, b in data["marks"])
-    return Report(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Report(**fields)
 
 
 def report_text(report: Report) -> str:

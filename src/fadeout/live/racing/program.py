@@ -68,7 +68,7 @@ def _run() -> tuple[Any, ...]:
 
     kept = sys.modules.get("__main__"), list(sys.argv)
     call = nn.Module.__call__
-    Optimizer.__init__ = told  # type: ignore[method-assign]
+    Optimizer.__init__ = told  # type: ignore[assignment,method-assign]
     try:
         with contextlib.suppress(_Reached):
             _execute()
@@ -92,7 +92,7 @@ def _run() -> tuple[Any, ...]:
 
 def _execute() -> None:
     """The script as `__main__`; its patched copy where a patch is tried."""
-    copies = next((finder.copies for finder in sys.meta_path if hasattr(finder, "copies")), {})
+    copies: dict[str, str] = next((finder.copies for finder in sys.meta_path if hasattr(finder, "copies")), {})
     path = copies.get(ASKED.script, ASKED.script)
     main = ModuleType("__main__")
     main.__file__ = ASKED.script

@@ -49,9 +49,7 @@ def proven(heats: Heats, trial: Trial, known: Mapping[str, Treatment], seen: Rep
         return Proof(diff="", recipe=given, notes=("The script is no file of its own, so there is no patch of it.",))
     folder = heats.folder / "patch"
     folder.mkdir()
-    wanted = Wanted(
-        script=seen.script, argv=seen.argv, treatment=spelled(treatment), seed=seed, folder=str(folder)
-    )
+    wanted = Wanted(script=seen.script, argv=seen.argv, treatment=spelled(treatment), seed=seed, folder=str(folder))
     answer = _asked(wanted, heats.limit)
     if not answer.get("files"):
         recipe = tuple(answer.get("recipe") or given)
@@ -78,7 +76,14 @@ def _pieces(name: str) -> tuple[str, ...]:
 
 def _asked(wanted: Wanted, limit: float) -> dict[str, Any]:
     """The writer's answer; why there is none."""
-    env = {**os.environ, **QUIET, VARIABLE: json.dumps(asdict(wanted)), "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    env = {
+        **os.environ,
+        **QUIET,
+        VARIABLE: json.dumps(asdict(wanted)),
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+    }
     env.setdefault("MASTER_ADDR", "127.0.0.1")
     env.setdefault("MASTER_PORT", "29487")
     if len(os.environ.get("RANK", "")) == 0 and not _distributed(wanted.script):
@@ -149,9 +154,7 @@ def _set_aside(text: str, original: str) -> str:
     return DRAWS.sub(lambda m: m.group(0) if m.group(1) in old else ASIDE + m.group(0), text)
 
 
-def _patched(
-    heats: Heats, seen: Report, texts: dict[str, str], folder: Path, seed: int, start: str
-) -> Ran:
+def _patched(heats: Heats, seen: Report, texts: dict[str, str], folder: Path, seed: int, start: str) -> Ran:
     """Run a copy of the script's folder, links to all that did not change; the user's folder is only read."""
     home = Path(seen.script).parent
     changed = {Path(f).relative_to(home): text for f, text in texts.items()}
@@ -165,7 +168,11 @@ def _patched(
 def _linked(home: Path, folder: Path, inside: Path, changed: Mapping[Path, str]) -> None:
     here = folder / inside
     here.mkdir(parents=True)
-    deeper = {path.parts[len(inside.parts)] for path in changed if len(path.parts) > len(inside.parts) + 1 and path.is_relative_to(inside)}
+    deeper = {
+        path.parts[len(inside.parts)]
+        for path in changed
+        if len(path.parts) > len(inside.parts) + 1 and path.is_relative_to(inside)
+    }
     for entry in (home / inside).iterdir():
         path = inside / entry.name
         if path in changed:

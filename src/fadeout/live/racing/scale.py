@@ -1,7 +1,7 @@
 """The scale of a race of scripts: skill from the script's own losses, or from a metric that it prints.
 
-A script has no rows held out for us, so skill is made of what it shows itself. From the losses: 0 is the loss of the best
-output that ignores the input, where the script's loss function shows it, else the loss that the untreated script
+A script has no rows held out for us, so skill is made of what it shows itself. From the losses: 0 is the loss of the
+best output that ignores the input, where the script's loss function shows it, else the loss that the untreated script
 began with; 1 is a loss of zero. Where losses go below zero there is no best one: a gain as large as the
 untreated script's own then counts 0.5, and more of it comes closer to 1. From a metric: one between 0 and 1 (or in per
 cent) is its own scale; one that falls is measured like a loss, from its first value; others from the untreated script's
@@ -17,7 +17,7 @@ from fadeout.live.racing.order import Report
 
 SMOOTHED = 10  # the last tenth of the steps, at least LEAST of them
 LEAST = 5
-CLOSE = 0.05  # relative: a constant this far from the backward losses is none of theirs
+FAR = 3.0  # times: a constant this far above or below all losses belongs to another scalar
 FALLS = re.compile(r"loss|err|perplexity|\bppl\b|mse|mae|rmse|wer|fid|nll|bpc|bpb", re.IGNORECASE)
 NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)"
 METRIC = re.compile(
@@ -58,7 +58,7 @@ def losses_of(report: Report) -> tuple[tuple[float, ...], ...]:
     series: dict[int, list[float]] = {}
     done = 0
     for optimizer, until in report.marks:
-        part = [v for v in report.losses[done:until]]
+        part = list(report.losses[done:until])
         done = max(done, until)
         if part:
             series.setdefault(optimizer, []).append(sum(part))
@@ -113,7 +113,7 @@ class Scale:
     @staticmethod
     def _is_ours(constant: float, values: Sequence[float]) -> bool:
         """A constant that lies far above or below all losses belongs to another scalar."""
-        return bool(values) and min(values) <= constant * 3 and max(values) >= constant / 3
+        return bool(values) and min(values) <= constant * FAR and max(values) >= constant / FAR
 
     def skill(self, value: float) -> float:
         """Of a loss or a value of the metric."""
@@ -134,9 +134,12 @@ class Scale:
     def said(self) -> str:
         """What skill means here."""
         if self.control.name != "loss":
-            how = "" if not self.control.falls else f": 0 is its first value without treatment ({self.start:.4g}), 1 is 0"
+            how = (
+                "" if not self.control.falls else f": 0 is its first value without treatment ({self.start:.4g}), 1 is 0"
+            )
             return f"the metric that the script prints ({self.control.name}){how}"
         if self.below_zero:
-            return f"the script's own losses: 0 is where it begins ({self.start:.4g}), 0.5 as much gained as without treatment"
+            begins = f"0 is where it begins ({self.start:.4g})"
+            return f"the script's own losses: {begins}, 0.5 as much gained as without treatment"
         zero = "the best output that ignores the input" if self.constant else "where the untreated script begins"
         return f"the script's own losses: 0 is {zero} ({self.start:.4g}), 1 a loss of zero"

@@ -1,4 +1,4 @@
-"""The standard of a script: the loss of the best output that ignores the input, on the answers the script itself gives."""
+"""The standard of a script: the loss of the best output that ignores the input, on the script's own answers."""
 
 import functools
 import math

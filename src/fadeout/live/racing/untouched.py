@@ -1,7 +1,7 @@
 """The user's files, left as they are while a script races: what it would write over goes into the run's own folder.
 
-`torch.save` always goes there. `open` for writing goes there where the file exists already, and whoever reads it again in
-this process gets the new one. New files are left where the script puts them, and are listed. Writers that do not go
+`torch.save` always goes there. `open` for writing goes there where the file exists already, and whoever reads it again
+in this process gets the new one. New files are left where the script puts them, and are listed. Writers that do not go
 through Python's `open` are not seen.
 """
 
@@ -111,8 +111,9 @@ class Untouched:
             if path.endswith(WEIGHTS) and path not in self.read_weights:
                 self.read_weights.append(path)
             return
-        writes = isinstance(mode, str) and set(mode) & set("wax+")
-        writes = writes or (mode is None and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))
+        writes = isinstance(mode, str) and bool(set(mode) & set("wax+"))
+        if mode is None and isinstance(flags, int):
+            writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
         if writes and len(self.written) < MOST and not self._own:
             full = os.path.abspath(path)
             if not self._free(full) and full not in self.written and full not in self._instead.values():

@@ -61,9 +61,7 @@ def _written(wanted: Wanted) -> dict[str, Any]:
     met = program.ASKED.met[0]
     opening = Opening(met)
     optimizer = rest[0] if rest else list(met.optimizers)
-    receipt = read(wanted.treatment).apply(
-        Patient(model=model, optimizer=optimizer, step=opening, seed=wanted.seed)
-    )
+    receipt = read(wanted.treatment).apply(Patient(model=model, optimizer=optimizer, step=opening, seed=wanted.seed))
 
     def look(network: nn.Module) -> tuple[str, float]:
         twin = Isolation(verb="race").copied(network)
