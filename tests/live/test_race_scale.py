@@ -4,10 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from fadeout.live.racing.order import Order, Report, report_from, report_text
 from fadeout.live.racing.scale import Scale, Series, losses_of, metric_of
 from fadeout.live.racing.spelling import read, spelled
+from fadeout.live.racing.standard import Answers
 from fadeout.treatments import TREATMENTS, Bundle
 
 REPORT = Report(
@@ -35,7 +38,6 @@ def test_skill_is_0_at_the_constant_and_1_at_a_loss_of_zero():
 def test_without_a_constant_skill_begins_where_the_script_does():
     scale = Scale(Series(name="loss", values=(4.0,) * 5 + (2.0,) * 20))
     assert scale.skill(4.0) == 0 and scale.skill(2.0) == 0.5
-    assert Scale(Series(name="loss", values=(4.0, 2.0)), 900.0).constant is False
 
 
 def test_losses_below_zero_have_a_scale_without_a_floor():
@@ -76,3 +78,15 @@ def test_a_report_comes_back_as_it_was_written():
     back = report_from(report_text(report))
     assert replace(back, constant=0.0) == replace(report, constant=0.0) and math.isnan(back.constant)
     assert "FADEOUT_RACE" in Order(role="scout", folder="x").environment()
+
+
+def test_the_constant_is_that_of_the_answers_and_of_what_is_sent_backward():
+    answers = Answers()
+    losses = []
+    for n in range(4):
+        output, target = torch.randn(8, 4, requires_grad=True), (torch.arange(8) + n) % 4
+        answers.see(F.cross_entropy, output, target, {})
+        losses.append(F.cross_entropy(output, target).item())
+    assert answers.constant(losses) == pytest.approx(math.log(4), abs=1e-4)
+    assert answers.constant([v / 2 for v in losses]) == pytest.approx(math.log(4) / 2, abs=1e-4)
+    assert math.isnan(answers.constant([v + n for n, v in enumerate(losses)]))

@@ -319,18 +319,18 @@ class Entrant:
         self._written = self._quiet = True
         gc.collect()
         main = sys.modules.get("__main__")
-        nothing = math.nan
+        losses = [math.nan if v is None else float(v) for v in self.losses]
         report = Report(
             end=end,
             rank=rank(),
             script=os.path.abspath(getattr(main, "__file__", None) or ""),
             argv=tuple(sys.argv[1:]),
             steps=tuple(self.steps.values()),
-            losses=tuple(nothing if v is None else float(v) for v in self.losses),
+            losses=tuple(losses),
             marks=tuple(self.marks),
             random=tuple(self.digest.random),
             inputs=self.digest.inputs(),
-            constant=self.answers.constant(),
+            constant=self.answers.constant(losses),
             sampled=self.chance.sampled,
             treated=tuple(self.treated),
             expected=self.expected,

@@ -1,8 +1,8 @@
 """An escort: what a treatment does to an optimizer, done around each of its steps.
 
 A script holds its optimizer and its schedule writes rates into it, so a treated rate must survive a schedule, and
-another optimizer must stand behind the one that the script knows. Everything is done when the gradients are there: after the
-closure, where a step has one.
+another optimizer must stand behind the one that the script knows. Everything is done when the gradients are there:
+after the closure, where a step has one.
 """
 
 from collections.abc import Callable

@@ -65,7 +65,8 @@ class Heats:
                 self.backwards[seed] = ran.main.marks[-1][1]
                 series = self.series(ran)
                 if series is not None:
-                    self.scales[seed] = Scale(series, ran.main.constant)
+                    passes = len(ran.main.losses) / len(series.values)
+                    self.scales[seed] = Scale(series, math.nan if self.decides else ran.main.constant * passes)
         return self.ran["none", seed]
 
     def series(self, ran: Ran) -> Series | None:

@@ -63,7 +63,7 @@ class Report:
         losses: Of every backward pass; nan where it was no scalar.
         marks: (optimizer, backward passes so far) at every optimizer step.
         random, inputs: Digests of the random state and of what the network was given, one a step.
-        constant: Loss of the best constant output on the script's own answers; nan where not known.
+        constant: What would be sent backward for the best constant output; nan where not known.
         sampled: The script drew from what its network computed, and may learn from what came of it.
         treated: Modules that were treated, by path, with what was done.
         expected: Networks that should have been treated.

@@ -17,7 +17,6 @@ from fadeout.live.racing.order import Report
 
 SMOOTHED = 10  # the last tenth of the steps, at least LEAST of them
 LEAST = 5
-FAR = 3.0  # times: a constant this far above or below all losses belongs to another scalar
 FALLS = re.compile(r"loss|err|perplexity|\bppl\b|mse|mae|rmse|wer|fid|nll|bpc|bpb", re.IGNORECASE)
 NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)"
 METRIC = re.compile(
@@ -96,24 +95,18 @@ class Scale:
 
     Args:
         control: The untreated script's losses or metric.
-        constant: Loss of the best constant output; nan where not known.
+        constant: The same for the best constant output; nan where not known.
     """
 
     def __init__(self, control: Series, constant: float = math.nan) -> None:
         self.control = control
         values = [v for v in control.values if math.isfinite(v)]
         self.start = sum(values[:LEAST]) / len(values[:LEAST]) if control.name == "loss" else (values or [math.nan])[0]
-        near = math.isfinite(constant) and constant > 0 and self._is_ours(constant, values)
-        self.constant = near
-        if near:
+        self.constant = math.isfinite(constant) and constant > 0
+        if self.constant:
             self.start = constant
         self.end = control.end if values else math.nan
         self.below_zero = any(v < 0 for v in values)
-
-    @staticmethod
-    def _is_ours(constant: float, values: Sequence[float]) -> bool:
-        """A constant that lies far above or below all losses belongs to another scalar."""
-        return bool(values) and min(values) <= constant * FAR and max(values) >= constant / FAR
 
     def skill(self, value: float) -> float:
         """Of a loss or a value of the metric."""

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from fadeout.course.progress import against_constants
 
 CALLS = 64  # of the loss function that are kept
+CLOSE = 0.01  # relative: factors between the two that count as one
 MOST = 1 << 18  # elements of an output or its answers: larger ones are not kept
 
 
@@ -34,15 +35,24 @@ class Answers:
         if key == self._key and rest.get("reduction", "mean") == "mean" and rest.get("weight") is None:
             self._rows.append((output.detach().float().clone(), target.detach().clone()))
 
-    def constant(self) -> float:
-        """Loss of the best constant output; nan where it is not known."""
+    @torch.no_grad()
+    def constant(self, backward: Sequence[float]) -> float:
+        """What would be sent backward for the best constant output; nan where it is not known.
+
+        Args:
+            backward: What was sent backward, from the first pass on: the same as the loss function gave, but for one
+                factor (a share of an accumulated step), or the constant is not about it.
+        """
         if not self._rows or self._function is None:
             return math.nan
         try:
-            with torch.no_grad():
-                output, target = (torch.cat([row[n] for row in self._rows]) for n in (0, 1))
-                return against_constants(output, target, self._function).constant
-        except Exception:  # a loss function of other shapes than it looks
+            own = [float(self._function(output, target)) for output, target in self._rows[: len(backward)]]
+            factors = [b / a for a, b in zip(own, backward, strict=False)]
+            if max(factors) - min(factors) > CLOSE * abs(factors[0]):
+                return math.nan
+            output, target = (torch.cat([row[n] for row in self._rows]) for n in (0, 1))
+            return factors[0] * against_constants(output, target, self._function).constant
+        except Exception:  # a loss function of other shapes than it looks, a loss of zero
             return math.nan
 
 
