@@ -85,7 +85,12 @@ def contest(asked: Contest, *, progress: bool | Callable[[Board], None] = False)
             return trial
         if show is not None:
             show(_board("the patch, and a run of the patched script"))
-        proof: Proof = proven(heats, trial, known, seen)
+        try:
+            proof: Proof = proven(heats, trial, known, seen)
+        except KeyboardInterrupt as stop:
+            raise InterruptedRace(
+                replace(trial, notes=(*trial.notes, "There is no patch, as it was stopped."))
+            ) from stop
         return replace(trial, patch=proof.diff or None, recipe=proof.recipe, notes=(*trial.notes, *proof.notes))
 
 

@@ -7,6 +7,7 @@ from fadeout.live.racing.order import Report
 from fadeout.live.racing.scale import Series, metric_of
 from fadeout.live.racing.scouting import Scouted
 from fadeout.records import Trial
+from fadeout.render import words
 from fadeout.treatments.draws import FOLLOWS
 
 SHOWN = 4  # files that are named
@@ -51,8 +52,8 @@ def notes_of(heats: Heats, seen: Report, scouted: Scouted, trial: Trial) -> tupl
     found += _same(heats)
     if scouted.why and scouted.refused:
         found.append(
-            f"{len(scouted.refused)} treatments were refused because {scouted.why}, and they would draw them anew or "
-            f"change what the network computes: {_listed(scouted.refused)}."
+            f"{words.count(len(scouted.refused), 'treatment')} of the plan refused, because {scouted.why}: "
+            f"{_listed(scouted.refused)}."
         )
     partly = [
         f"{arm}: {main.expected - 1} of {main.expected} networks"

@@ -14,13 +14,14 @@ from fadeout.live.racing.heats import Heats, failure
 from fadeout.live.racing.order import QUIET, Report
 from fadeout.live.racing.scale import losses_of, smoothed
 from fadeout.live.racing.spelling import spelled
-from fadeout.live.racing.start import Ran
+from fadeout.live.racing.start import Ran, end
 from fadeout.live.racing.writer import ANSWER, VARIABLE, Wanted
 from fadeout.records import Trial
 from fadeout.remedy import needed
 from fadeout.treatments import BY_ID, Treatment
 
 DRAWS = re.compile(r"^def (_initialise\d*)\(", re.MULTILINE)
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29487"}
 ASIDE = '@__import__("fadeout.live.racing.aside", fromlist=["aside"]).aside\n'
 
 
@@ -76,19 +77,9 @@ def _pieces(name: str) -> tuple[str, ...]:
 
 def _asked(wanted: Wanted, limit: float) -> dict[str, Any]:
     """The writer's answer; why there is none."""
-    env = {
-        **os.environ,
-        **QUIET,
-        VARIABLE: json.dumps(asdict(wanted)),
-        "RANK": "0",
-        "LOCAL_RANK": "0",
-        "WORLD_SIZE": "1",
-    }
-    env.setdefault("MASTER_ADDR", "127.0.0.1")
-    env.setdefault("MASTER_PORT", "29487")
-    if len(os.environ.get("RANK", "")) == 0 and not _distributed(wanted.script):
-        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-            env.pop(name)
+    env = {**os.environ, **QUIET, VARIABLE: json.dumps(asdict(wanted))}
+    if _distributed(wanted.script):
+        env |= ALONE
     log = Path(wanted.folder) / "output.txt"
     with open(log, "wb") as stream:
         child = subprocess.Popen(
@@ -100,8 +91,7 @@ def _asked(wanted: Wanted, limit: float) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            child.kill()
-            child.wait()
+            end(child)
     path = Path(wanted.folder) / ANSWER
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -80,23 +80,23 @@ def scout(meeting: Meeting, calls: Sequence[Call], scale: float, *, loaded: str)
             found = None
     if found is None or not (found.entries or found.wont_help):
         found = plan(exam)
-    refused: list[str] = []
-    why = ""
+    why, allowed = "", _anything
     if loaded:
-        kept, why = [], loaded
-        for entry in found.entries:
-            if set(BY_ID[entry.treatment].parts) <= {"optimizer", "precision"} or _harmless(entry, meeting):
-                kept.append(entry)
-            else:
-                refused.append(entry.treatment)
-        found = replace(found, entries=tuple(kept))
+        why, allowed = f"{loaded}, and they would draw them anew or change what the network computes", _harmless
+    elif type(meeting.called).__name__ == "DistributedDataParallel":
+        why, allowed = (
+            "they add weights, which a network that DDP has wrapped already would not keep alike",
+            _same_weights,
+        )
+    refused = tuple(entry.treatment for entry in found.entries if not allowed(entry, meeting))
+    found = replace(found, entries=tuple(entry for entry in found.entries if entry.treatment not in refused))
     return Scouted(
         verdict=exam.verdict,
         sentence=exam.sentence,
         decades=exam.decades,
         depth=float("nan") if exam.effective_depth.layers is None else float(exam.effective_depth.layers),
         plan=found,
-        refused=tuple(refused),
+        refused=refused,
         why=why,
     )
 
@@ -107,9 +107,27 @@ def _exam(question: Question) -> Exam:
     return concluded(take_reading(question, "start"), begun, question.optimizer)
 
 
+def _anything(entry: Planned, meeting: Meeting) -> bool:
+    """Every treatment is allowed."""
+    return True
+
+
+def _same_weights(entry: Planned, meeting: Meeting) -> bool:
+    """Whether a treatment leaves the number of parameters as it is."""
+    try:
+        twin, optimizer = Isolation(verb="race").copied((meeting.model, meeting.optimizers[0]))
+        before = len(list(twin.parameters()))
+        BY_ID[entry.treatment].apply(Patient(model=twin, optimizer=optimizer, step=Opening(meeting)))
+    except (FadeoutError, RuntimeError, ValueError, TypeError):
+        return False
+    return len(list(twin.parameters())) == before
+
+
 def _harmless(entry: Planned, meeting: Meeting) -> bool:
     """Whether a treatment leaves trained weights and the network's function as they are."""
     treatment = BY_ID[entry.treatment]
+    if set(treatment.parts) <= {"optimizer", "precision"}:
+        return True
     if "init" in treatment.parts:
         return False
     try:

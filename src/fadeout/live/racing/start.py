@@ -74,7 +74,7 @@ def start(command: Sequence[str], order: Order, limit: float) -> Ran:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            _end(child)
+            end(child)
     reports = []
     for path in folder.glob("report-*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
@@ -87,7 +87,7 @@ def start(command: Sequence[str], order: Order, limit: float) -> Ran:
     )
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
+def end(child: "subprocess.Popen[bytes]") -> None:
     """End the script and what it started: its own process group, and nothing else."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
