@@ -157,7 +157,8 @@ def test_a_script_that_hangs_is_ended(tmp_path):
     assert done.returncode == 2 and "took longer than 8 s" in done.stderr
 
 
-def test_ctrl_c_ends_the_script_too(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_script_too(number, tmp_path):
     code = "import os, time, torch\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
     (tmp_path / "hangs.py").write_text(code)
     child = subprocess.Popen(
@@ -168,7 +169,7 @@ def test_ctrl_c_ends_the_script_too(tmp_path):
         if pid.exists() and pid.read_text():
             break
         time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     assert child.wait(60) == 130
     assert child.stderr is not None
     child.stderr.close()

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import re
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,9 @@ def race(
         limit=timeout, metric=metric, treatments=tuple(treatment or ()),
     )  # fmt: skip
     stopped = False
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: the script's processes are ended first
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
     try:
         trial = contest(asked, progress=True)
     except InterruptedRace as stop:
@@ -84,6 +88,10 @@ def race(
     control = trial.arm("none").skill.mean
     learns = math.isfinite(control) and control >= LEARNS
     raise typer.Exit(FINE if trial.winner is not None or learns else FINDING)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _check(metric: str, timeout: float, files: tuple[Path | None, ...]) -> None:

@@ -98,8 +98,8 @@ def _not_done(heats: Heats, trial: Trial) -> list[str]:
     if ran is None or ran.main is None:
         return []
     left = [n for n in ran.main.notes if n != FOLLOWS and not n.startswith("the network is compiled")]
-    done = f"The winner changed {len(ran.main.treated)} places in {ran.main.expected or 1} network"
-    done += "s" if ran.main.expected > 1 else ""
+    places, networks = words.count(len(ran.main.treated), "place"), words.count(max(1, ran.main.expected), "network")
+    done = f"The winner changed {places} in {networks}"
     return [f"{done}." if not left else f"{done}. Not done: {'; '.join(left[:SHOWN])}."]
 
 
