@@ -15,6 +15,8 @@ import typer
 from fadeout.cli.following import next_steps
 from fadeout.cli.inputs import OPTIMIZERS, run_exam, run_forecast
 from fadeout.cli.lab import lab
+from fadeout.cli.race import OWN as RACERS
+from fadeout.cli.race import race
 from fadeout.cli.run import OWN, fails, run
 from fadeout.cli.treat import treat
 from fadeout.errors import FadeoutError, ModelError
@@ -339,6 +341,7 @@ def _write_page(exam: Exam, path: Path) -> None:
 app.command()(treat)
 app.command()(lab)
 app.command(context_settings=OWN)(run)
+app.command(context_settings=RACERS)(race)
 
 
 def main() -> NoReturn:

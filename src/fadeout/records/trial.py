@@ -118,6 +118,8 @@ class Trial:
         recipe: Lines to change by hand.
         complete: False of a race that was interrupted.
         notes: What a reader should know besides.
+        scale: What skill was measured on, where not on held-out rows.
+        undecided: Why no winner could be named at all; "" where one could be.
     """
 
     case: str
@@ -133,6 +135,8 @@ class Trial:
     recipe: tuple[str, ...] = ()
     complete: bool = True
     notes: tuple[str, ...] = ()
+    scale: str = ""
+    undecided: str = ""
 
     def arm(self, treatment: str) -> Arm:
         """The arm of a treatment; where it ran twice, the one that ran further.

@@ -23,7 +23,8 @@ def curves(trial: Trial) -> alt.LayerChart | None:
     low = max(-0.25, min(0.0, *(row["skill"] for row in rows)))
     x = alt.X("step:Q", title="optimizer steps", axis=alt.Axis(format=",d", grid=False))
     scale = alt.Scale(domain=[low, 1.0], clamp=True)
-    y = alt.Y("skill:Q", title="skill on held-out rows: 0 best constant, 1 perfect", scale=scale)
+    title = "skill, from what the script shows" if trial.scale else "skill on held-out rows: 0 best constant, 1 perfect"
+    y = alt.Y("skill:Q", title=title, scale=scale)
     colour = alt.Color(
         "kind:N",
         title=None,
@@ -49,8 +50,9 @@ def curves(trial: Trial) -> alt.LayerChart | None:
         ),
         base.mark_point(filled=True, size=30, opacity=1, clip=True).encode(x=x, y=y, color=colour, tooltip=tooltip),
     ]
+    where = "" if trial.scale else " on held-out rows"
     return alt.layer(*layers).properties(
-        width=WIDTH, height=HEIGHT, description="Skill on held-out rows of every arm over optimizer steps"
+        width=WIDTH, height=HEIGHT, description=f"Skill{where} of every arm over optimizer steps"
     )
 
 

@@ -54,7 +54,7 @@ def _table(trial: Trial) -> str:
         name = f"{row.cells[0]}, the winner" if row.mark == "winner" else row.cells[0]
         skill = row.cells[1].replace(" ", "\N{NO-BREAK SPACE}")
         rows.append((f"{name}; {row.why}" if row.why else name, skill, *row.cells[2:]))
-    return tags.table(list(said.HEADS), rows, left=2) + tags.tag("p", said.SCALE, of="dim")
+    return tags.table(list(said.heads(trial)), rows, left=2) + tags.tag("p", said.scale(trial), of="dim")
 
 
 def _change(trial: Trial) -> str:

@@ -29,6 +29,16 @@ class Row:
     short: str
 
 
+def heads(trial: Trial) -> tuple[str, ...]:
+    """Of the table's columns."""
+    return HEADS if not trial.scale else (HEADS[0], "skill", *HEADS[2:])
+
+
+def scale(trial: Trial) -> str:
+    """What skill means in this race."""
+    return SCALE if not trial.scale else f"Skill is made of {words.plain(trial.scale)}."
+
+
 def rows(trial: Trial) -> tuple[Row, ...]:
     """Winner first, then no treatment and the random one, then the others by how far they came and how well."""
     order = sorted(trial.arms, key=lambda arm: _place(arm, trial))
@@ -81,10 +91,11 @@ def headline(trial: Trial) -> tuple[str, str]:
         return _without_winner(trial)
     arm, over, control = trial.arm(trial.winner), trial.over_control, _control(trial)
     said = f"{_capital(arm.title)}. "
+    measured = "skill" if trial.scale else "skill on held-out rows"
     if control is not None and math.isfinite(control.skill.mean):
-        said += f"It raises the skill on held-out rows from {control.skill.mean:.2f} to {arm.skill.mean:.2f}."
+        said += f"It raises the {measured} from {control.skill.mean:.2f} to {arm.skill.mean:.2f}."
     else:
-        said += f"With it the skill on held-out rows is {arm.skill.mean:.2f}."
+        said += f"With it the {measured} is {arm.skill.mean:.2f}."
     if over is not None and over.low != over.high:
         said += (
             f" Over {words.count(len(trial.seeds), 'seed')} the gain is {over.difference:.2f}, with 95 % confidence "
@@ -102,6 +113,8 @@ def headline(trial: Trial) -> tuple[str, str]:
 def _without_winner(trial: Trial) -> tuple[str, str]:
     if not trial.complete:
         return "INTERRUPTED:", "The race was stopped before its end. The table shows how far each arm had come."
+    if trial.undecided:
+        return "NO WINNER:", words.plain(trial.undecided)
     control = _control(trial)
     if control is not None and control.state != "failed" and control.skill.mean >= LEARNS:
         return "NO WINNER:", (

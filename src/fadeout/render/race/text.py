@@ -68,7 +68,7 @@ def _table(trial: Trial, page: Page) -> Iterator[Text]:
     rows = said.rows(trial)
     shown = list(rows[:SHOWN])
     widths = [max(len(r.cells[n]) for r in (*shown,)) for n in range(len(said.HEADS))] if shown else []
-    heads = ["arm", "held-out skill", "decades", "depth", "steps", "seconds"]
+    heads = ["arm", "skill" if trial.scale else "held-out skill", "decades", "depth", "steps", "seconds"]
     widths = [max(w, len(h)) for w, h in zip(widths, heads, strict=True)]
     rest = sum(widths[1:]) + 2 * len(widths)
     widths[0] = max(12, min(widths[0], page.width - rest - 4))
@@ -93,7 +93,7 @@ def _table(trial: Trial, page: Page) -> Iterator[Text]:
     if len(rows) > SHOWN:
         yield Text(f"    and {len(rows) - SHOWN} more that were beaten or failed", style="dim")
     yield Text()
-    yield from (Text("    " + part, style="dim") for part in wrap(said.SCALE, page.width - 6))
+    yield from (Text("    " + part, style="dim") for part in wrap(said.scale(trial), page.width - 6))
 
 
 def _wont_help(trial: Trial, page: Page) -> Iterator[Text]:

@@ -1,0 +1,63 @@
+"""Digests of a run: the random state and what the network was given, so that two runs can be shown to see the same."""
+
+import random
+import struct
+import sys
+import zlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fadeout.call.batch import tensors
+
+MOST = 1 << 16  # elements of an input that are read
+
+
+class Digest:
+    """One number a step for each of the two.
+
+    Attributes:
+        random: Of the random states of torch, random and numpy at each step.
+        inputs: Of everything passed to the networks since the step before.
+    """
+
+    def __init__(self) -> None:
+        self.random: list[int] = []
+        self._inputs: list[tuple[int, list[Tensor]]] = []
+        self._now, self._later = 0, list[Tensor]()
+
+    def see(self, args: Any) -> None:
+        """A network is called with these; what lies on another device is read at the end."""
+        for tensor in tensors(args):
+            found = tensor.detach()
+            if found.is_sparse or found.is_meta or found.is_quantized:
+                continue
+            flat = found.reshape(-1)
+            flat = flat[:: max(1, flat.numel() // MOST)]
+            if flat.device.type == "cpu":
+                self._now = _crc(flat, self._now)
+            else:
+                self._later.append(flat.double().sum() if not flat.is_complex() else flat.abs().double().sum())
+
+    def step(self) -> None:
+        """A step was made."""
+        state = zlib.crc32(torch.get_rng_state().numpy().tobytes())
+        own = random.getstate()[1]
+        state = zlib.crc32(struct.pack("<3I", own[0], own[-2], own[-1]), state)
+        if (numpy := sys.modules.get("numpy")) is not None and hasattr(numpy, "random"):
+            _, keys, place, *_ = numpy.random.get_state()
+            state = zlib.crc32(keys.tobytes() + struct.pack("<q", place), state)
+        self.random.append(state)
+        self._inputs.append((self._now, self._later))
+        self._now, self._later = 0, []
+
+    def inputs(self) -> tuple[int, ...]:
+        """A number a step."""
+        return tuple(
+            zlib.crc32(struct.pack(f"<{len(later)}d", *(float(t) for t in later)), now) for now, later in self._inputs
+        )
+
+
+def _crc(flat: Tensor, before: int) -> int:
+    return zlib.crc32(flat.contiguous().view(torch.uint8).numpy().tobytes(), before)

@@ -1,0 +1,369 @@
+"""An entrant: one process of a raced script.  Notes its losses, treats its network, and ends it after enough steps."""
+
+import atexit
+import functools
+import gc
+import importlib.util
+import math
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from fadeout.errors import FadeoutError, ModelError
+from fadeout.live.calls import Calls
+from fadeout.live.losses import WRAPS
+from fadeout.live.options import rank
+from fadeout.live.racing.chance import Chance
+from fadeout.live.racing.digest import Digest
+from fadeout.live.racing.dose import give
+from fadeout.live.racing.first_call import FirstCalls, Meeting
+from fadeout.live.racing.order import End, Order, Report, handed, report_text
+from fadeout.live.racing.scouting import scout
+from fadeout.live.racing.spelling import read
+from fadeout.live.racing.standard import Answers
+from fadeout.live.racing.untouched import Untouched
+from fadeout.store.contract import plain
+
+BY_HAND = 20  # backward passes without a step of torch.optim, after which a scout gives up
+OFFSET = 1000  # from one seed to the next, so that a script's own seed + 1 is not met
+_HERE: list["Entrant"] = []  # hooks hold an entrant weakly
+
+
+def install() -> None:
+    """Take part, from now until the process ends."""
+    order = handed()
+    if order is None:
+        return
+    entrant = Entrant(order)
+    _HERE.append(entrant)
+    entrant.begin()
+
+
+class Entrant:
+    """Sees one process of a raced script."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.process = os.getpid()
+        self.digest = Digest()
+        self.files = Untouched(order.folder)
+        self.answers = Answers()
+        self.chance = Chance()
+        self.first = FirstCalls(self._met)
+        self.losses: list[Tensor | None] = []
+        self.marks: list[tuple[int, int]] = []
+        self.steps: dict[int, int] = {}
+        self.treated: list[str] = []
+        self.notes: list[str] = []
+        self.failed = ""
+        self.loaded = ""
+        self.scouted: dict[str, Any] = {}
+        self.expected = 0
+        self._quiet = False  # what we do ourselves is not the script's
+        self._calls: Calls | None = None
+        self._meeting: Meeting | None = None
+        self._scale: Any = None
+        self._written = False
+        self._open = 0  # backward passes of LBFGS's closure so far in this step
+        self._loaders: list[Any] = []
+
+    # the process
+
+    def begin(self) -> None:
+        """Hook in."""
+        self._seed()
+        WRAPS.add(self)
+        register_optimizer_step_pre_hook(self._before_step)
+        register_optimizer_step_post_hook(self._after_step)
+        made = Optimizer.__init__
+
+        @functools.wraps(made)
+        def told(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+            made(optimizer, *args, **kwargs)
+            if not self._quiet and self.here:
+                self.first.made(optimizer)
+
+        Optimizer.__init__ = told  # type: ignore[assignment,method-assign]
+        load = nn.Module.load_state_dict
+
+        @functools.wraps(load)
+        def loading(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if not self.steps:
+                self._loaders.append(module)
+            return load(module, *args, **kwargs)
+
+        if self.order.role == "scout":
+            nn.Module.load_state_dict = loading  # type: ignore[assignment,method-assign]
+        self.files.begin()
+        self.chance.begin()
+        atexit.register(self._write, "ended")
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the process that was installed in, and not a fork of it."""
+        return os.getpid() == self.process
+
+    def _seed(self) -> None:
+        """The same start for every arm; further seeds are added to those that the script sets."""
+        offset = OFFSET * self.order.seed
+        homes: list[tuple[Any, str]] = [(random, "seed"), (torch, "manual_seed"), (torch.random, "manual_seed")]
+        if importlib.util.find_spec("numpy") is not None:
+            import numpy
+
+            homes.append((numpy.random, "seed"))
+        for home, name in homes:
+            own = getattr(home, name)
+            own(offset)
+            if offset:
+                setattr(home, name, _later(own, offset))
+
+    # told by the wrapped functions
+
+    def backward(self, loss: Tensor | None) -> None:
+        """A backward pass begins."""
+        if self._quiet or not self.here:
+            return
+        if self.order.backwards and len(self.losses) >= self.order.backwards:
+            self._stop()
+        self.losses.append(None if loss is None else loss.detach().float().clone().reshape(()))
+        if self._calls is not None:
+            self._calls.going_back = True
+
+    def arrived(self) -> None:
+        """A backward pass is over."""
+        if self._quiet or not self.here:
+            return
+        if self._calls is not None:
+            self._calls.backwards += 1
+            self._calls.going_back = False
+        if self.order.role == "scout" and not self.steps and len(self.losses) > BY_HAND:
+            self.failed = (
+                f"{len(self.losses)} backward passes and no step of a torch.optim optimizer: the script updates its "
+                "weights by hand, or with an optimizer that is not torch's"
+            )
+            self._stop()
+
+    def judged(self, function: Callable[..., Tensor], output: Any, target: Any, rest: dict[str, Any]) -> None:
+        """A loss function was called."""
+        if self.order.role == "control" and not self._quiet and self.here and torch.is_grad_enabled():
+            self.answers.see(function, output, target, rest)
+
+    def steps_of(self, optimizer: Any) -> int:
+        """Steps of this optimizer so far."""
+        return self.steps.get(self._number(optimizer), 0)
+
+    def skipped(self, optimizer: Any) -> None:
+        """A scaler left out a step."""
+        if self.here and self.order.backwards and len(self.losses) >= self.order.backwards:
+            self._stop()
+
+    def scaling(self, scaler: Any) -> None:
+        """A loss scaler is in use."""
+        self._scale = scaler
+
+    def clipped(self, total: Tensor, most: float) -> None:
+        """Gradients were clipped."""
+
+    # the network
+
+    def _met(self, meeting: Meeting) -> None:
+        """A network is about to run its first training forward."""
+        if not self.here:
+            self.first.close()
+            return
+        self.expected += 1
+        self._watch_inputs(meeting)
+        if self.order.role == "scout":
+            if self._meeting is None or _size(meeting.model) > _size(self._meeting.model):
+                self._meeting = meeting
+                self._calls = Calls(meeting.called if meeting.whole else meeting.model)
+                self._calls.arm()
+            return
+        self._quiet = True
+        try:
+            if self.order.start:
+                self._start_from(meeting)
+            if self.order.treatment is not None:
+                given = give(read(self.order.treatment), meeting, self.order.seed)
+                self.treated += given.lines
+                self.notes += given.notes
+                self._keep_start(meeting)
+        except (FadeoutError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+            text = str(error).strip().splitlines()
+            self.failed = f"it can't be given: {text[0] if text else type(error).__name__}"
+        finally:
+            self._quiet = False
+        if self.failed:
+            self._stop()
+
+    def _watch_inputs(self, meeting: Meeting) -> None:
+        if getattr(meeting.called, "_compiled_call_impl", None) is not None:
+            self.notes.append("the network is compiled in place, so it was not checked that all arms saw the same data")
+            return
+
+        def see(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if not self._quiet and module.training and self.here and not torch.compiler.is_compiling():
+                self.digest.see((args, kwargs))
+
+        meeting.called.register_forward_pre_hook(see, with_kwargs=True, prepend=True)
+        self.digest.see((meeting.args, meeting.kwargs))  # the walk over hooks of this call has not begun
+
+    def _start_file(self) -> str:
+        return str(Path(self.order.folder) / f"start-{rank()}-{self.expected}.pt")
+
+    def _keep_start(self, meeting: Meeting) -> None:
+        """The weights that a treated network begins with, for the proof of its patch."""
+        values = [p.detach().clone() for p in meeting.model.parameters()]
+        with open(self._start_file(), "wb") as stream:
+            torch.save(values, stream)
+
+    @torch.no_grad()
+    def _start_from(self, meeting: Meeting) -> None:
+        path = Path(self.order.start) / Path(self._start_file()).name
+        with open(path, "rb") as stream:
+            values = torch.load(stream)
+        own = list(meeting.model.parameters())
+        if [p.shape for p in own] != [v.shape for v in values]:
+            raise FadeoutError("the patched network has other weights than the arm's")
+        for parameter, value in zip(own, values, strict=True):
+            parameter.copy_(value)
+
+    # the optimizer's hooks
+
+    def _number(self, optimizer: Any) -> int:
+        return next((n for n, o in enumerate(self.first.all) if o is optimizer), -1)
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        number = self._number(optimizer)
+        if self._quiet or not self.here or number < 0 or torch.compiler.is_compiling():
+            return None
+        self._open = len(self.losses)
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if self._meeting is None or self.scouted or all(optimizer is not o for o in self._meeting.optimizers):
+            return None
+        if not callable(closure):
+            self._scout()
+            return None
+
+        def after(*a: Any, **k: Any) -> Any:
+            out = closure(*a, **k)
+            self._scout()
+            return out
+
+        if len(args) > 1:
+            return (args[0], after, *args[2:]), kwargs
+        return args, {**kwargs, "closure": after}
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        number = self._number(optimizer)
+        if self._quiet or not self.here or number < 0 or torch.compiler.is_compiling():
+            return
+        self.steps[number] = self.steps.get(number, 0) + 1
+        if "LBFGS" in type(optimizer).__name__ and len(self.losses) > self._open:
+            del self.losses[self._open + 1 :]  # a step that asks its closure again: the first answer is the step's
+        self.marks.append((number, len(self.losses)))
+        self.digest.step()
+        enough = min(self.steps.values()) >= self.order.steps
+        if len(self.losses) >= self.order.backwards if self.order.backwards else enough:
+            self._stop()
+
+    def _scout(self) -> None:
+        if self._calls is None or self._meeting is None or self.scouted:
+            return
+        self._calls.disarm()
+        scale = float(self._scale.get_scale()) if self._scale is not None and self._scale.is_enabled() else 1.0
+        self._quiet = True
+        try:
+            found = scout(self._meeting, self._calls.last(), scale, loaded=self._was_loaded())
+            self.scouted = {**plain(found), "model": _said(self._meeting), "compiled": _compiled()}
+        except (FadeoutError, ModelError) as error:
+            self.failed = f"the network can't be examined: {str(error).partition(': ')[2] or error}"
+        finally:
+            self._quiet = False
+            self._calls.forget()
+        if self.failed:
+            self._stop()
+
+    def _was_loaded(self) -> str:
+        """Why the network counts as trained already."""
+        assert self._meeting is not None
+        own = {id(m) for m in self._meeting.model.modules()} | {id(self._meeting.called)}
+        if any(id(m) in own for m in self._loaders):
+            return "its weights were loaded with load_state_dict"
+        names = [getattr(getattr(m, "config", None), "_name_or_path", "") for m in self._meeting.model.modules()]
+        if any(isinstance(name, str) and name for name in names):
+            return "its weights were loaded with from_pretrained"
+        if self.files.read_weights:
+            return f"weights were read from {Path(self.files.read_weights[0]).name}"
+        return ""
+
+    # the end
+
+    def _stop(self) -> None:
+        self._write("stopped")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    def _write(self, end: End) -> None:
+        if self._written or not self.here:
+            return
+        self._written = self._quiet = True
+        gc.collect()
+        main = sys.modules.get("__main__")
+        losses = [math.nan if v is None else float(v) for v in self.losses]
+        report = Report(
+            end=end,
+            rank=rank(),
+            script=os.path.abspath(getattr(main, "__file__", None) or ""),
+            argv=tuple(sys.argv[1:]),
+            steps=tuple(self.steps.values()),
+            losses=tuple(losses),
+            marks=tuple(self.marks),
+            random=tuple(self.digest.random),
+            inputs=self.digest.inputs(),
+            constant=self.answers.constant(losses),
+            sampled=self.chance.sampled,
+            treated=tuple(self.treated),
+            expected=self.expected,
+            failed=self.failed,
+            written=tuple(self.files.written),
+            saved=tuple(self.files.saved),
+            scouted=self.scouted,
+            notes=tuple(dict.fromkeys(self.notes)),
+        )
+        path = Path(self.order.folder) / f"report-{os.getpid()}.json"
+        with open(f"{path}.part", "w", encoding="utf-8") as stream:
+            stream.write(report_text(report))
+        os.replace(f"{path}.part", path)
+
+
+def _later(own: Callable[..., Any], offset: int) -> Callable[..., Any]:
+    """A function that sets a seed, which sets another one."""
+
+    @functools.wraps(own)
+    def seed(a: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return own(a + offset if isinstance(a, int) else a, *args, **kwargs)
+
+    return seed
+
+
+def _size(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _said(meeting: Meeting) -> str:
+    return f"{type(meeting.model).__name__}, {_size(meeting.model):,} weights"
+
+
+def _compiled() -> bool:
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return bool(dynamo is not None and dynamo.counters["stats"])
