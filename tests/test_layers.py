@@ -118,7 +118,7 @@ def test_public_names_are_pinned():
     assert set(fadeout.__all__) == {
         "Case", "Exam", "FadeoutError", "Finding", "Ledger", "Limits", "ModelError", "Plan", "RULES", "Reading",
         "Receipt", "TREATMENTS", "Trial", "__version__", "compare", "diagnose", "examine", "load", "measure", "plan",
-        "predict", "read", "report", "save", "treat", "trial",
+        "predict", "read", "report", "save", "treat", "trial", "watch",
     }  # fmt: skip
     assert len(fadeout.__all__) <= 30
     for name in fadeout.__all__:

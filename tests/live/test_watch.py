@@ -319,3 +319,57 @@ def test_an_optimizer_that_comes_later_and_steps_in_turn(tmp_path):
             optimizer.step()
     watch.end()
     assert [track.steps for track in read(tmp_path / "run.db").tracks] == [12, 8]
+
+
+class Outputs(nn.Module):
+    """Returns its loss and its logits, as Hugging Face's models do, and features that a second loss reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = ls.net(4), nn.Linear(4, 4)
+
+    def forward(self, x, y):
+        features = self.body(x)
+        logits = self.head(torch.tanh(features))
+        return {"loss": F.cross_entropy(logits, y), "logits": logits, "features": features}
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_outputs_that_are_made_of_one_another_are_not_counted_twice(tmp_path, second):
+    torch.manual_seed(0)
+    model = Outputs()
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    x, y = ls.data()
+    x, y = x[:64], y[:64]
+
+    def loss(out):
+        return out["loss"] + (0.1 * out["features"].square().mean() if second else 0.0)
+
+    with fadeout.watch(model, optimizer, store=tmp_path / "run.db", live=False) as seen:
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss(model(x, y)).backward()
+            optimizer.step()
+    by_hand = fadeout.examine(model, step=lambda m: loss(m(x, y)))
+    for live, own in zip(seen.exam.layers, by_hand.layers, strict=True):
+        assert live.gradient_norm == pytest.approx(own.gradient_norm, rel=1e-3)
+
+
+def test_parts_that_are_called_one_after_the_other_are_one_way_back(tmp_path):
+    torch.manual_seed(0)
+    model = ls.Parts()
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    x, y = ls.data()
+
+    def loss(m):
+        return F.cross_entropy(m.decoder(m.encoder(x)), y)
+
+    with fadeout.watch(model, optimizer, store=tmp_path / "run.db", live=False) as seen:
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss(model).backward()
+            optimizer.step()
+    by_hand = fadeout.examine(model, step=loss)
+    for live, own in zip(seen.exam.layers, by_hand.layers, strict=True):
+        assert live.gradient_norm == pytest.approx(own.gradient_norm, rel=1e-3)
+    assert seen.exam.decades == pytest.approx(by_hand.decades, abs=1e-4)

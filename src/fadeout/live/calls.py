@@ -20,6 +20,7 @@ from fadeout.live.roots import WRAPPERS
 
 DEEPEST = 2  # levels below the root whose modules are watched for calls of their own
 MOST = 64  # modules that are watched
+ROUNDING = 1e-3  # of a gradient, below which what is left of it is rounding
 
 
 @dataclass(slots=True, eq=False)
@@ -177,16 +178,21 @@ def _autocast() -> list[tuple[str, bool, torch.dtype]]:
 class Replay:
     """The scalar whose gradient is the step's own: the inner product of the outputs with the gradients that came back.
 
+    Where one output was made of another (a loss beside its logits, a code that was handed to the decoder), a part of
+    what came back to the inner one had come through the outer one; only the rest is sent into it again.
+
     Args:
         scale: By which the gradients are divided: a loss scale.
     """
 
     def __init__(self, calls: list[Call], scale: float = 1.0) -> None:
         self.calls, self.scale = calls, scale
+        self._own: list[Tensor | None] | None = None  # of every output, what did not come through another one
 
     def __call__(self, root: nn.Module) -> Tensor:
-        total: Tensor | None = None
         made: dict[int, Tensor] = {}  # what one call returned may be what the next one was given
+        outs: list[Tensor] = []
+        gradients: list[Tensor] = []
         for call in self.calls:
             inner = _eager(call.module)
             set_random_state(call.random)
@@ -196,24 +202,51 @@ class Replay:
             args, kwargs = _with(call.args, made), _with(call.kwargs, made)
             with _under(call.autocast):
                 output = inner(*args, **kwargs)
-            outs = list(tensors(output))
-            for old, new in zip(tensors(call.output), outs, strict=False):
+            news = list(tensors(output))
+            for old, new in zip(tensors(call.output), news, strict=False):
                 made[id(old)] = new
             for place, gradient in call.gradients.items():
-                if self._passed_on(call, place, made):
-                    continue
-                new = outs[place]
-                weight = gradient.to(new.dtype) / self.scale if self.scale != 1.0 else gradient.to(new.dtype)
-                part = (new * weight).sum()
-                total = part if total is None else total + part
-        assert total is not None
-        return total
+                outs.append(news[place])
+                gradients.append(gradient.to(news[place].dtype))
+        if self._own is None:
+            self._own = own_gradients(outs, gradients)
+        parts = [(out * own).sum() for out, own in zip(outs, self._own, strict=True) if own is not None]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total / self.scale if self.scale != 1.0 else total
 
-    def _passed_on(self, call: Call, place: int, made: dict[int, Tensor]) -> bool:
-        """Whether an output goes whole into a later call, whose own gradient comes back through it."""
-        old = list(tensors(call.output))[place]
-        after = self.calls[self.calls.index(call) + 1 :]
-        return any(old is t for other in after for t in tensors((other.args, other.kwargs)))
+
+def own_gradients(outs: list[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:
+    """Of what arrived at each output, the part that did not come through another output; None where there is none."""
+    if len(outs) == 1:
+        return [gradients[0]]
+    above = [[j for j, other in enumerate(outs) if j != i and _made_of(other, out)] for i, out in enumerate(outs)]
+    own: list[Tensor | None] = [None] * len(outs)
+    for i in sorted(range(len(outs)), key=lambda i: len(above[i])):  # those that nothing was made of come first
+        pairs = [(outs[j], known) for j in above[i] if (known := own[j]) is not None]
+        left = gradients[i]
+        if pairs:
+            others, seeds = [o for o, _ in pairs], [g for _, g in pairs]
+            (through,) = torch.autograd.grad(others, outs[i], seeds, retain_graph=True, allow_unused=True)
+            left = left if through is None else left - through
+        own[i] = left if bool(left.norm() > ROUNDING * gradients[i].norm()) or not above[i] else None
+    return own
+
+
+def _made_of(outer: Tensor, inner: Tensor) -> bool:
+    """Whether a tensor was computed from another one."""
+    if outer is inner or outer.grad_fn is None or inner.grad_fn is None:
+        return False
+    waiting, seen = [outer.grad_fn], {outer.grad_fn}
+    while waiting:
+        for below, _ in waiting.pop().next_functions:
+            if below is not None and below not in seen:
+                if below is inner.grad_fn:
+                    return True
+                seen.add(below)
+                waiting.append(below)
+    return False
 
 
 def _with(value: Any, made: dict[int, Tensor]) -> Any:
