@@ -45,7 +45,7 @@ COPY: dict[Size, tuple[int, int]] = {"smoke": (3, 2), "quick": (20, 800), "full"
 ROWS: dict[Size, int] = {"smoke": 2, "quick": 300, "full": 2000}
 PIXELS: dict[Size, int] = {"smoke": 2, "quick": 400, "full": 5000}
 FOUR = (RNN, OPEN, CHRONO, GRU)
-PIXEL_NETS = (RNN, IRNN, OPEN, CHRONO, GRU)
+READERS = (RNN, IRNN, OPEN, CHRONO, GRU)
 
 
 def tasks(size: Size) -> tuple[Task, ...]:
@@ -53,9 +53,9 @@ def tasks(size: Size) -> tuple[Task, ...]:
     few = (RNN, CHRONO) if size == "smoke" else FOUR
     parts = [("adding", float(steps), tuple(NETS)) for steps in sorted(STEPS[size], reverse=True)]
     parts += [
-        ("pixels", math.nan, few if size == "smoke" else PIXEL_NETS),
+        ("pixels", math.nan, few if size == "smoke" else READERS),
         ("copy", math.nan, few),
-        ("rows", math.nan, few),
+        ("rows", math.nan, few if size == "smoke" else READERS),
     ]
     found = [
         Task(experiment=NAME, arm=f"{part}: {net}", seed=seed, size=size, x=x, limit=7200.0)
