@@ -108,15 +108,34 @@ EXPERIMENT = Experiment(
         "dangerous; therefore one had to begin with small steps, a warm-up. With Pre-LN the last block's gradient "
         "shrinks as one over the square root of the depth. DeepNorm keeps Post-LN, but weighs the stream more and "
         "starts the branches smaller.",
-        "Finally we take the skips away. A mean of means makes all tokens alike, and once they are alike it no longer "
-        "matters which of them attention looks at.",
+        "Finally we take the skips away. The rows of a digit, or the symbols of a text, are called tokens. Where "
+        "attention looks is decided by numbers called queries and keys; what it fetches from there are the values. A "
+        "mean of means makes all tokens alike, and once they are alike it no longer matters where attention looks.",
     ),
-    lesson=("",),
+    lesson=(
+        "Along time nothing fades in a transformer. It loses about two decades at once, because a position shares its "
+        "attention among all that it sees and each gets a small part. From there the curve is nearly flat. The "
+        "recurrent networks pass on nearly everything to the neighbour, and then lose a factor at every step.",
+        "But to reach far is not yet to learn. After 300 training steps all three recurrent networks predict the next "
+        "symbol of new text better than the transformer, with a loss of 1.6 to 1.8 against 2.2. What comes next in a "
+        "text is mostly decided by the last few symbols, and those a recurrent network sees best. Training moves the "
+        "transformer there as well: its gradient from near symbols grows by a decade.",
+        "Along depth the order of the parts decides. At 24 blocks Pre-LN and DeepNorm learn at once, and Post-LN "
+        "learns nothing. The last block's gradient goes with depth as Xiong and others say. It cannot be the whole "
+        "reason, though: with Post-LN it is as large at 4 blocks as at 32, and networks of 2 and 8 blocks with that "
+        "same gradient learn well, without any warm-up. The warm-up did help at 24 blocks on every seed, but little, "
+        "16 % right instead of 9 %: 60 small steps are few, where the papers take thousands. DeepNorm needs none.",
+        "Without skips, attention has a vanishing gradient of its own kind. Once all tokens are alike, it makes no "
+        "difference where attention looks, so the weights that decide where it looks, the queries, get no gradient, "
+        "while those that decide what is fetched, the values, still do. With skips both get about the same.",
+    ),
     setting={
         "smoke": "All that needs no training, with one seed; training for 2 steps: only whether it runs.",
         "quick": "Text: 64 symbols, about 84,000 weights each, batch 16, Adam 0.003, 300 steps. Digits: eight rows as "
-        "tokens, width 64, 4 heads, batch 32, Adam 0.001, 120 steps, the warm-up over the first 60.",
-        "full": "Text: 5,000 steps. Digits: 2 to 48 blocks, 1,500 steps, the warm-up over the first 750. Ten seeds.",
+        "tokens, width 64, 4 heads, batch 32, Adam 0.001, 120 steps, the warm-up over the first 60. Three seeds where "
+        "something is trained, 10 for the reach before training, 15 for the gradient over depth.",
+        "full": "Text: 5,000 steps. Digits: 2 to 48 blocks, 1,500 steps, the warm-up over the first 750. Ten seeds "
+        "where something is trained, 30 elsewhere.",
     },
     seconds={"smoke": 6.0, "quick": 240.0, "full": 40000.0},
     tasks=tasks,
@@ -153,11 +172,12 @@ EXPERIMENT = Experiment(
     ),
     published=(
         Published(
-            source="Xiong et al. 2020, 2002.04745, theorem 1 (as recalled)",
-            what="Gradient of the last feed layer over L blocks",
-            theirs="of order 1 with Post-LN, 1 / sqrt(L) with Pre-LN",
+            source="Xiong et al. 2020, 2002.04745, abstract and theorem 1",
+            what="Gradient of the last block's weights over L blocks",
+            theirs="large near the output with Post-LN, at any L; smaller by 1 / sqrt(L) with Pre-LN",
             ours=lambda table: f"exponents {exponent(table, POST).mean:+.2f} and {exponent(table, PRE).mean:+.2f}",
-            differs="they assume attention that starts even; ours starts as it comes, on digits, with eight tokens",
+            differs="the theorem's orders are recalled, not looked up; ours is measured on digits, with eight tokens "
+            "and a mean over them",
         ),
         Published(
             source="Dong et al. 2021, 2103.03404, abstract",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import fadeout
 from fadeout.lab import attention_nets as an
@@ -18,6 +18,7 @@ NAME = "attention"
 LENGTH = 64  # symbols of text
 TRANSFORMER = "transformer"
 RIVALS: dict[str, Callable[..., nn.RNNBase]] = {"tanh RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+NETS = (TRANSFORMER, *RIVALS)
 PRE, POST, WARM, DEEP = "Pre-LN", "Post-LN", "Post-LN, warm-up", "DeepNorm"
 ORDERS: dict[str, Callable[[int], an.Digits]] = {
     PRE: lambda depth: an.Digits(depth, "pre"),
@@ -35,7 +36,8 @@ POSITIONS: dict[Size, int] = {"smoke": 4, "quick": 16, "full": 16}
 DEPTHS: dict[Size, tuple[float, ...]] = {"smoke": (2,), "quick": (2, 8, 24), "full": (2, 4, 6, 8, 12, 16, 24, 48)}
 STEPS: dict[Size, int] = {"smoke": 2, "quick": 120, "full": 1500}
 SWEEP: dict[Size, tuple[float, ...]] = {"smoke": (4, 8), "quick": (4, 8, 16, 32), "full": (4, 8, 16, 32, 64, 128)}
-DRAWS: dict[Size, range] = {"smoke": range(1), "quick": range(5), "full": range(10)}  # of the sweep over depth
+DRAWS: dict[Size, range] = {"smoke": range(1), "quick": range(15), "full": range(30)}  # of the sweep over depth
+STARTS: dict[Size, range] = {"smoke": range(1), "quick": range(10), "full": range(30)}  # of reach before training
 
 
 def tasks(size: Size) -> tuple[Task, ...]:
@@ -44,7 +46,8 @@ def tasks(size: Size) -> tuple[Task, ...]:
 
     return (
         *grid(NAME, size, arms("training", ORDERS), SEEDS[size], DEPTHS[size]),
-        *grid(NAME, size, arms("reach", (TRANSFORMER, *RIVALS)), SEEDS[size]),
+        *grid(NAME, size, arms("text", NETS), SEEDS[size]),
+        *grid(NAME, size, arms("reach", NETS), STARTS[size]),
         *grid(NAME, size, arms("gradient", (PRE, POST)), DRAWS[size], SWEEP[size]),
         *grid(NAME, size, arms("collapse", (ALONE, SKIP)), range(3)),
     )
@@ -52,7 +55,7 @@ def tasks(size: Size) -> tuple[Task, ...]:
 
 def measure(task: Task) -> Iterator[Row]:
     part, _, arm = task.arm.partition(": ")
-    parts = {"training": learn, "reach": far, "gradient": last_block, "collapse": alike}
+    parts = {"training": learn, "text": practise, "reach": far, "gradient": last_block, "collapse": alike}
     for quantity, value, x in parts[part](task, arm):
         yield Row(quantity=quantity, arm=arm, value=value, seed=task.seed, x=x)
 
@@ -75,14 +78,21 @@ def learn(task: Task, arm: str) -> Measured:
     yield "loss", done.loss, task.x
 
 
+def reader(arm: str) -> nn.Module:
+    return an.Transformer(LENGTH) if arm == TRANSFORMER else an.rival(RIVALS[arm], LENGTH)
+
+
 def far(task: Task, arm: str) -> Measured:
-    """Reach across text at the start and after training, and what was learned."""
-    model = an.Transformer(LENGTH) if arm == TRANSFORMER else an.rival(RIVALS[arm], LENGTH)
+    """Reach across text before training."""
+    model = reader(arm)
     yield "weights", float(an.weights(model)), math.nan
-    fixed = an.spelled(16, LENGTH, torch.Generator().manual_seed(9), held_out=True)
-    for distance, left in enumerate(curve(model, fixed, POSITIONS[task.size])):
+    for distance, left in enumerate(curve(model, POSITIONS[task.size])):
         yield "left before training", left, float(distance)
-    draw = torch.Generator().manual_seed(100 + task.seed)
+
+
+def practise(task: Task, arm: str) -> Measured:
+    """Reach across text after training, and what was learned."""
+    model, draw = reader(arm), torch.Generator().manual_seed(100 + task.seed)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(TEXT_STEPS[task.size]):
         x, y = an.spelled(16, LENGTH, draw, held_out=False)
@@ -91,15 +101,16 @@ def far(task: Task, arm: str) -> Measured:
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    for distance, left in enumerate(curve(model, fixed, POSITIONS[task.size])):
+    for distance, left in enumerate(curve(model, POSITIONS[task.size])):
         yield "left after training", left, float(distance)
     x, y = an.spelled(64, LENGTH, torch.Generator().manual_seed(10), held_out=True)
     with torch.no_grad():
         yield "loss on new text", float(an.nats(model(x), y)), math.nan
 
 
-def curve(model: nn.Module, batch: tuple[Tensor, Tensor], positions: int) -> tuple[float, ...]:
+def curve(model: nn.Module, positions: int) -> tuple[float, ...]:
     """Decades of gradient at each distance back, 0 at the position itself."""
+    batch = an.spelled(16, LENGTH, torch.Generator().manual_seed(9), held_out=True)
     exam = fadeout.examine(model, batch, loss=an.nats, reach=positions)
     (found,) = (row for row in exam.tokens if row.positions)
     return found.distance_curve

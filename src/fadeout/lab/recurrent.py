@@ -132,14 +132,15 @@ EXPERIMENT = Experiment(
         "A recurrent network reads a sequence one step at a time and keeps a state, a list of numbers that it changes "
         "at every step. To learn that something at the end depends on something at the beginning, the gradient has to "
         "travel back through every step in between. A sequence of a hundred steps is, for the gradient, a network of a "
-        "hundred layers that all have the same weights.",
+        "hundred layers that all have the same weights. How many steps back it gets we call its reach.",
         "So the same thing happens as in deep networks, and it was found here first: Hochreiter described it in 1991, "
-        "Bengio, Simard and Frasconi in 1994. What a step does to the gradient is fixed by the weights from state to "
-        "state. Two numbers describe them: the spectral radius is the factor a step that remains in the long run, and "
-        "the largest stretch, which Pascanu's bound is made of, is the most that a single step can ever do.",
-        "Bengio and his colleagues also showed a dilemma. A unit that keeps a bit safe against noise "
-        "must pull its state back to where it was, whatever disturbs it a little. But then a little change long ago "
-        "makes no difference today, and that is just what a vanished gradient says. We call such a unit a latch.",
+        "Bengio, Simard and Frasconi in 1994. What a step does to the gradient depends on the weights from state to "
+        "state. Two numbers describe them. Their spectral radius is the factor a step that remains in the long run, as "
+        "long as the state is small. Pascanu's bound is the most by which they can stretch anything in a single step: "
+        "if it is below 1, the gradient must vanish.",
+        "Bengio and his colleagues also showed a dilemma. A unit that keeps a bit, a yes or no, safe against noise must "
+        "pull its state back to where it was, whatever disturbs it a little. But then a little change long ago makes "
+        "no difference today, and that is just what a vanished gradient says. We call such a unit a latch.",
         "The LSTM of 1997 and the later GRU put gates into the state: numbers between 0 and 1, computed at every step, "
         "that decide how much of the old state is kept. The forget bias says how far open the keeping gate is before "
         "training. The chrono start draws it so that the units remember for different times, up to the length of the "
@@ -148,10 +149,29 @@ EXPERIMENT = Experiment(
         "and we train on three kinds of task. In the adding problem two numbers out of a long row are marked, and the "
         "answer is their sum; always answering 1 makes an error of 1/6, 0.167. In the copy problem ten symbols must be "
         "repeated after a pause. Digits are read row by row, in 8 steps, or pixel by pixel, in 64.",
+        "To see whether the reach tells who learns, we put all runs in order by reach, and again by the training steps "
+        "that they needed. The rank correlation is 1 where both orders are the same, and 0 where they have nothing to "
+        "do with each other.",
     ),
     lesson=(
         "A plain recurrent network loses its gradient at a rate that its weights fix before training, and theory says "
-        "which.",
+        "which. With torch's own start it is 0.24 decades a step, so a hundred steps back 20 decades and more are "
+        "gone. A latch loses 0.21 decades a step although its weights to itself are larger than 1: Bengio's dilemma. "
+        "On the adding and the copy problem the plain network still guesses at the end, while the GRU and the chrono "
+        "LSTM learn both.",
+        "How far the gradient reaches before training does not say who will learn. The GRU starts 19 decades down, "
+        "like the tanh RNN, and needs the fewest steps of all. The IRNN loses nearly nothing and comes late: at length "
+        "50 one of three seeds got near the goal in 2,500 steps. After training the reach does tell them apart, since "
+        "a network that has learned to use the beginning has opened the way there. So a short reach before training is "
+        "a reason to look closer, and no verdict; that is why fadeout gives none for it.",
+        "When something near the end already helps, even the plain network opens its way. It starts 14 decades down on "
+        "digits read pixel by pixel, learns from the last pixels first, and after 400 steps the gradient reaches the "
+        "first pixel nearly undiminished, with more than half of the digits right. Here the network with the farthest "
+        "reach, the IRNN, is the worst.",
+        "One thing that is often told did not come out. A forget bias of 1 did make the LSTM reach farther than a bias "
+        "of 0, 4 decades down instead of 10 at length 50, but it did not learn sooner: on three seeds it was once "
+        "slower, once faster and once about equal. At length 100 neither learned in 800 steps. The chrono start, whose "
+        "reach covers the whole sequence, halved the steps on every seed; but it has to be told the length.",
     ),
     setting={
         "smoke": "Theory and the comparison with plain autograd in full; training for 2 steps: only whether it runs.",
@@ -161,7 +181,7 @@ EXPERIMENT = Experiment(
         "full": "As quick with five seeds. Adding: lengths 50 to 1,000 for at most 5,000 steps, 3,000 from length 500 "
         "on. Copy: 100 blank steps, 5,000 training steps. Digits: 2,000 and 5,000 training steps.",
     },
-    seconds={"smoke": 6.0, "quick": 400.0, "full": 40000.0},
+    seconds={"smoke": 6.0, "quick": 400.0, "full": 27000.0},
     tasks=tasks,
     measure=measure,
     expectations=(

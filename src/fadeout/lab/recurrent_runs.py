@@ -55,7 +55,7 @@ def tasks(size: Size) -> tuple[Task, ...]:
     parts += [
         ("pixels", math.nan, few if size == "smoke" else READERS),
         ("copy", math.nan, few),
-        ("rows", math.nan, few),
+        ("rows", math.nan, few if size == "smoke" else READERS),
     ]
     found = [
         Task(experiment=NAME, arm=f"{part}: {net}", seed=seed, size=size, x=x, limit=7200.0)
