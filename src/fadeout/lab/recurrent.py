@@ -138,7 +138,8 @@ EXPERIMENT = Experiment(
         "state. Two numbers describe them. Their spectral radius is the factor a step that remains in the long run, as "
         "long as the state is small. Pascanu's bound is the most by which they can stretch anything in a single step: "
         "if it is below 1, the gradient must vanish.",
-        "Bengio and his colleagues also showed a dilemma. A unit that keeps a bit, a yes or no, safe against noise must "
+        "Bengio and his colleagues also showed a dilemma. A unit that keeps a bit, a yes or no, safe against "
+        "noise must "
         "pull its state back to where it was, whatever disturbs it a little. But then a little change long ago makes "
         "no difference today, and that is just what a vanished gradient says. We call such a unit a latch.",
         "The LSTM of 1997 and the later GRU put gates into the state: numbers between 0 and 1, computed at every step, "
