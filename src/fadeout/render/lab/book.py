@@ -62,7 +62,7 @@ def _factors() -> str:
         name = "error" if i == 0 else f"layer {11 - i}"
         cells.append(f'<span style="--left:{max(0.0, 1 - i / 10):.2f}"><b>{number}</b>{name}</span>')
     said_ = (
-        "The error at the right sends a signal back to the left. Each layer passes on a tenth of what it gets. "
+        "The error sends a signal back, layer by layer. Each layer passes on a tenth of what it gets. "
         "The first layer gets one ten-billionth."
     )
     return f'<figure class="factors"><div>{"".join(cells)}</div><figcaption>{said_}</figcaption></figure>'
@@ -94,7 +94,7 @@ def _experiment(report: LabReport, drawn: dict[str, Any]) -> Iterator[str]:
     yield _outcomes(report)
     yield _compared(report)
     told = f"{report.setting} {said.about(report).capitalize()}."
-    yield tags.tag("p", told, of="dim") + "</section>"
+    yield tags.tag("p", told, of="dim source") + "</section>"
 
 
 def _figure(report: LabReport, number: int, drawn: dict[str, Any]) -> str:

@@ -53,7 +53,8 @@ def _points_of(figure: Figure, table: Table, quantity: str, arms: Sequence[str])
 
 def _x(figure: Figure, rows: Rows) -> alt.X:
     values = sorted({row["x"] for row in rows})
-    scale = alt.Scale(type="log", nice=False) if figure.x_log else alt.Scale(zero=False, nice=False)
+    edge = {"nice": False, "padding": 7}  # pixels, so that no mark is cut in half
+    scale = alt.Scale(type="log", **edge) if figure.x_log else alt.Scale(zero=False, **edge)
     ticks: dict[str, Any] = {"values": values} if len(values) <= 10 else {"tickCount": 8}
     return alt.X("x:Q", title=figure.x, scale=scale,
                  axis=alt.Axis(grid=False, labelOverlap="greedy", format=".6~g", **ticks))  # fmt: skip
