@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import fadeout
 from fadeout.store.runs import Runs, blob
 
-PAIRS = 15
+PAIRS = 9
 Step = Callable[[], None]
 
 

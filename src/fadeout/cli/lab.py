@@ -45,7 +45,7 @@ def lab(
         listed = running.known(folder=folder)
         typer.echo(json_text(to_dict(listed))) if as_json else Console().print(LabList(reports=listed))
         return
-    chosen = EXPERIMENTS if "all" in names else tuple(dict.fromkeys(named(name) for name in names))
+    chosen = EXPERIMENTS if "all" in names else tuple(named(name) for name in dict.fromkeys(names))
     size: Size = "smoke" if smoke else "full" if full else "quick"
     with _Progress() as progress:
         reports = running.run(
