@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-FINE, FINDING = 0, 1
+FINE, FINDING, STOPPED = 0, 1, 130
 
 
 def lab(
@@ -47,10 +47,14 @@ def lab(
         return
     chosen = EXPERIMENTS if "all" in names else tuple(named(name) for name in dict.fromkeys(names))
     size: Size = "smoke" if smoke else "full" if full else "quick"
-    with _Progress() as progress:
-        reports = running.run(
-            chosen, size=size, engine=engine, folder=folder, data=data, fresh=fresh, progress=progress.update
-        )
+    try:
+        with _Progress() as progress:
+            reports = running.run(
+                chosen, size=size, engine=engine, folder=folder, data=data, fresh=fresh, progress=progress.update
+            )
+    except running.InterruptedLab as stop:  # typer itself ends without a word
+        typer.echo(f"fadeout: {stop}", err=True)
+        raise typer.Exit(STOPPED) from stop
     by_name = {report.name: report for report in reports}
     others = running.known(folder=folder) if len(chosen) < len(EXPERIMENTS) else reports
     whole = tuple(by_name.get(report.name, report) for report in others)
