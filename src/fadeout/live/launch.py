@@ -1,5 +1,6 @@
 """The launcher: starts a script as it is, with the watch in its environment, and leaves it alone until it ends."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -45,7 +46,8 @@ def run(command: Sequence[str], extra: Mapping[str, str]) -> int:
 def end_as(code: int) -> int:
     """The exit code to end with; a script that a signal ended ends us by the same signal."""
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        with contextlib.suppress(OSError, ValueError):  # of SIGKILL there is no handler
+            signal.signal(-code, signal.SIG_DFL)
         sys.stdout.flush()
         sys.stderr.flush()
         os.kill(os.getpid(), -code)

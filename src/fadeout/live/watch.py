@@ -362,7 +362,8 @@ class Watch:
         for track in self.tracks:
             self._bring(track, last=last)
         if self._store is not None:
-            self._store.spend(f"{rank()}:{os.getpid()}", self.budget.passed(), self.budget.spent)
+            seconds = max(self.budget.passed(), self.budget.spent)
+            self._store.spend(f"{rank()}:{os.getpid()}", seconds, self.budget.spent)
 
     def _give_up(self, error: Exception) -> None:
         """Say once what went wrong, and watch no more."""
