@@ -373,3 +373,29 @@ def test_parts_that_are_called_one_after_the_other_are_one_way_back(tmp_path):
     for live, own in zip(seen.exam.layers, by_hand.layers, strict=True):
         assert live.gradient_norm == pytest.approx(own.gradient_norm, rel=1e-3)
     assert seen.exam.decades == pytest.approx(by_hand.decades, abs=1e-4)
+
+
+def test_a_model_that_is_copied_or_pickled_while_a_probe_is_due(tmp_path):
+    """Between backward and step, where people keep their best weights: nothing raises, and the copies keep nothing."""
+    import copy
+    import pickle
+
+    torch.manual_seed(0)
+    model = ls.net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    x, y = ls.data()
+    copies = []
+    with fadeout.watch(model, optimizer, store=tmp_path / "run.db", live=False) as seen:
+        for _ in range(6):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[:32]), y[:32]).backward()
+            copies += [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+            optimizer.step()
+            for one in copies:
+                one(x[:8])
+    assert seen.exam is not None and len(copies) == 12
+    for one in copies:
+        hooks = [
+            h.__self__ for m in one.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())
+        ]
+        assert not any(calls.kept for calls in hooks)

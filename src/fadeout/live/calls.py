@@ -58,7 +58,7 @@ class Calls:
         kept: The calls that were seen.
     """
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module | None) -> None:
         self.root = root
         self.kept: list[Call] = []
         self.backwards = 0
@@ -66,9 +66,18 @@ class Calls:
         self._handles: list[Any] = []
         self._depth = 0
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Calls":
+        """Of a model that the script copies while a probe is due: hooks that see nothing and hold nothing."""
+        return Calls(None)
+
+    def __reduce__(self) -> tuple[type["Calls"], tuple[None]]:
+        """The same in a model that is pickled as a whole."""
+        return Calls, (None,)
+
     def arm(self) -> None:
         """Begin to watch."""
         self.disarm()
+        assert self.root is not None
         for module in _watched(self.root):
             self._handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
             self._handles.append(module.register_forward_hook(self._after, with_kwargs=True, always_call=True))
@@ -86,7 +95,7 @@ class Calls:
         self.kept = []
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self.root is None:
             return
         self._depth += 1
         if self._depth > 1 or self.going_back or not torch.is_grad_enabled() or not module.training:
@@ -108,7 +117,7 @@ class Calls:
         )
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self.root is None:
             return
         self._depth = max(0, self._depth - 1)
         if self._depth or not self.kept or self.kept[-1].module is not module or self.kept[-1].output is not None:
@@ -127,6 +136,7 @@ class Calls:
     @property
     def in_parts(self) -> bool:
         """Whether it was not the root itself that was called."""
+        assert self.root is not None
         return any(_eager(call.module) is not _eager(self.root) for call in self.kept)
 
     def last(self) -> list[Call]:
