@@ -36,7 +36,7 @@ POSITIONS: dict[Size, int] = {"smoke": 4, "quick": 16, "full": 16}
 DEPTHS: dict[Size, tuple[float, ...]] = {"smoke": (2,), "quick": (2, 8, 24), "full": (2, 4, 6, 8, 12, 16, 24, 48)}
 STEPS: dict[Size, int] = {"smoke": 2, "quick": 120, "full": 1500}
 SWEEP: dict[Size, tuple[float, ...]] = {"smoke": (4, 8), "quick": (4, 8, 16, 32), "full": (4, 8, 16, 32, 64, 128)}
-DRAWS: dict[Size, range] = {"smoke": range(1), "quick": range(15), "full": range(30)}  # of the sweep over depth
+DRAWS: dict[Size, range] = {"smoke": range(1), "quick": range(30), "full": range(60)}  # of the sweep over depth
 STARTS: dict[Size, range] = {"smoke": range(1), "quick": range(10), "full": range(30)}  # of reach before training
 
 
