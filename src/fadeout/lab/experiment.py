@@ -130,7 +130,7 @@ def grid(
     experiment: str, size: Size, arms: Iterable[str], seeds: Iterable[int], xs: Iterable[float] = (math.nan,)
 ) -> tuple[Task, ...]:
     """A task for every arm, x and seed; the largest x first, since it takes longest."""
-    ordered = sorted(xs, reverse=True)
+    ordered, arms, seeds = sorted(xs, reverse=True), tuple(arms), tuple(seeds)
     return tuple(
         Task(experiment=experiment, arm=arm, seed=seed, size=size, x=x)
         for x in ordered

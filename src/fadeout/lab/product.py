@@ -169,7 +169,7 @@ EXPERIMENT = Experiment(
         "11 linear layers of width 64, 256 digits, at the start of training. The first arm has weights of 0.1 times "
         "an orthogonal matrix and no activation.",
     ),
-    seconds={"smoke": 3.0, "quick": 5.0, "full": 20.0},
+    seconds={"smoke": 3.0, "quick": 2.0, "full": 20.0},
     tasks=tasks,
     measure=measure,
     expectations=(
