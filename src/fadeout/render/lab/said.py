@@ -12,12 +12,12 @@ MARKS = {True: "held", False: "did not hold", None: "not asked"}
 HEAD = (
     "# The lab: the story of the vanishing gradient, claim by claim",
     "",
-    "This page is `claims.md` of a run of `fadeout lab all`. Every expectation was written into the experiment's file "
-    "before its first run, and no bound was moved afterwards. Settings were: after first runs, more seeds were drawn for "
-    "two expectations of attention, and the networks of `recurrent` train for fewer steps at length 100; the lessons say "
-    "what came of it. *Reproduced* means that all of them held, *depends* that some did, *not reproduced* that none did. "
-    "Intervals in brackets are 95 % intervals over the seeds (Student). The run also writes `book.html`, which tells the "
-    "whole story with its charts.",
+    "This page is `claims.md` of a run of `fadeout lab all`. Every expectation was written into the experiment's "
+    "file before its first run, and no bound was moved afterwards. Settings were: after first runs, more seeds "
+    "were drawn for two expectations of attention, and the networks of `recurrent` train for fewer steps at length "
+    "100; the lessons say what came of it. *Reproduced* means that all of them held, *depends* that some did, *not "
+    "reproduced* that none did. Intervals in brackets are 95 % intervals over the seeds (Student). The run also "
+    "writes `book.html`, which tells the whole story with its charts.",
     "",
 )
 
