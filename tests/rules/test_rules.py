@@ -41,7 +41,8 @@ def flat(share, path="b"):
         ([True, False, False, False], False, False),  # came and went
         ([True, True, True, True, True], True, True),
         ([True, False, True, True, True], True, True),
-        ([False, True, True, True, True], True, False),
+        ([False, True, True, True, True], True, True),  # one probe beside a bound acquits nobody
+        ([False, False, True, True, True], True, False),  # three of five
     ],
 )
 def test_a_sign_that_came_and_went_does_not_count(flags, last, along):

@@ -10,6 +10,7 @@ from torch import Tensor
 from fadeout.call.batch import holds_numpy, is_one, tensors
 
 GATHERED = 8  # batches that the probes' rows come from
+FEWEST = 64  # rows to gather, from more batches where they are small
 
 
 class Stream:
@@ -36,6 +37,9 @@ class Stream:
         self._round = False  # the source was read to its end once
         source = iter(batches)
         found = list(islice(source, GATHERED))
+        rows = max((len(t) for t in tensors(found[0]) if t.dim()), default=0) if found else 0
+        if 0 < rows * GATHERED < FEWEST:
+            found += islice(source, FEWEST // rows - GATHERED)
         if not self.again:
             self.running = source
             self.keep = list(found)

@@ -42,14 +42,14 @@ def which_backward(step: Callable[[], Any]) -> tuple[int, int]:
     Raises:
         FadeoutError: If the step sends nothing backward.
     """
-    reached: list[int] = []
-    with backwards(lambda loss: reached.append(_leaves(loss))):
+    counts: list[int] = []
+    with backwards(lambda loss: counts.append(len(reached(loss)))):
         step()
-    if not reached:
+    if not counts:
         raise FadeoutError(
             "examine: train_step= never called backward(); it must do once what the training loop does once"
         )
-    return reached.index(max(reached)), len(reached)
+    return counts.index(max(counts)), len(counts)
 
 
 def caught(step: Callable[[], Any], which: int) -> Tensor:
@@ -70,19 +70,20 @@ def caught(step: Callable[[], Any], which: int) -> Tensor:
     raise FadeoutError(f"examine: train_step= called backward() {seen} times, {which + 1} before")
 
 
-def _leaves(loss: Tensor) -> int:
+def reached(loss: Tensor) -> list[Tensor]:
     """Parameters that a scalar depends on."""
     waiting = [loss.grad_fn] if loss.grad_fn is not None else []
     seen = set(waiting)
-    count = 0
+    found: list[Tensor] = []
     while waiting:
         node = waiting.pop()
-        count += node.name().endswith("AccumulateGrad")
+        if node.name().endswith("AccumulateGrad"):
+            found.append(node.variable)  # type: ignore[attr-defined]
         for below, _ in node.next_functions:
             if below is not None and below not in seen:
                 seen.add(below)
                 waiting.append(below)
-    return count
+    return found
 
 
 @contextmanager

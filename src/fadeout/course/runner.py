@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fadeout.course.capture import clipping
+from fadeout.course.habits import Habits
+from fadeout.course.scaling import scaling
 from fadeout.course.twin import Twin, calm, ran
 from fadeout.probe.account.norms import norm, read
 from fadeout.probe.graph.paths import readable_path
@@ -27,6 +30,7 @@ class StepRecord:
         clipped: For each clip_grad_norm_ of the step, whether it bit.
         moved: Whether a parameter changed; None where it was not measured.
         updates: Relative change of each layer's weights; empty where it was not measured.
+        left_out: For each optimizer step that went through a loss scaler, whether it was left out.
     """
 
     number: int
@@ -35,6 +39,7 @@ class StepRecord:
     clipped: tuple[bool, ...]
     moved: bool | None
     updates: dict[str, float]
+    left_out: tuple[bool, ...] = ()
 
 
 class Runner:
@@ -42,12 +47,14 @@ class Runner:
 
     Attributes:
         records: Of every step so far.
+        habits: What the loop does around its backward passes.
     """
 
     def __init__(self, twin: Twin, verb: str) -> None:
         self.twin = twin
         self.verb = verb
         self.records: list[StepRecord] = []
+        self.habits = Habits(twin.model, twin.optimizer)
 
     @property
     def losses(self) -> tuple[float, ...]:
@@ -64,7 +71,7 @@ class Runner:
         watch = sum(record.moved is True for record in self.records) < MEASURED and number <= AMONG
         before = {name: p.detach().clone() for name, p in model.named_parameters()} if watch else {}
         bites: list[bool] = []
-        with clipping(bites), calm():
+        with clipping(bites), scaling() as scaler, self.habits.watched(number), calm():
             loss = number_of(ran(self.twin, batch, number, self.verb))
         moved, updates = changes(model, before) if watch else (None, {})
         record = StepRecord(
@@ -74,6 +81,7 @@ class Runner:
             clipped=tuple(bites),
             moved=moved,
             updates=updates,
+            left_out=tuple(scaler.left_out),
         )
         self.records.append(record)
         return record
@@ -81,6 +89,21 @@ class Runner:
     def _breaks(self, loss: float) -> bool:
         """Whether a nan is one: a step that returns no number gives it always."""
         return any(math.isfinite(record.loss) for record in self.records) or not sound(self.twin.model)
+
+    def returned(self, *, first: bool = False) -> float:
+        """Median loss of the first three steps, or of the latest ones: three, or a tenth; nan where none is a number.
+
+        A scaler does not change what a step returns, as it changes what it sends backward.
+        """
+        count = 3 if first else max(3, len(self.records) // 10)
+        part = self.losses[:count] if first else self.losses[-count:]
+        known = [value for value in part if math.isfinite(value)]
+        return median(known) if known else math.nan
+
+    def left_out(self) -> tuple[int, int]:
+        """(optimizer steps that a loss scaler left out, those that went through one)."""
+        flags = [flag for record in self.records for flag in record.left_out]
+        return sum(flags), len(flags)
 
     def clipped(self) -> float:
         """Share of the clippings that bit; nan where nothing clips."""

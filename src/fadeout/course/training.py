@@ -20,9 +20,11 @@ from fadeout.call.subject import unwrapped
 from fadeout.course.batches import Rows, Stream
 from fadeout.course.capture import caught
 from fadeout.course.noise import neighbours_agree, signal_to_noise
-from fadeout.course.progress import judge, unjudged
-from fadeout.course.runner import Runner, sound
+from fadeout.course.progress import fall, judge, unjudged
+from fadeout.course.runner import Runner, changes, sound
+from fadeout.course.scaling import scaling
 from fadeout.course.schedule import FIRST, ROWS, late_rows, schedule
+from fadeout.course.sound import LastSound
 from fadeout.course.trespass import no_steps_on
 from fadeout.course.twin import Twin, spare_of, twin_of
 from fadeout.errors import ModelError
@@ -32,6 +34,7 @@ from fadeout.probe.reading import Shown, Taken, take_reading
 from fadeout.records import Course, Reading
 
 HOPELESS = 3  # losses in a row that are not finite
+FACTORS = tuple(2.0**-n for n in range(0, 33, 4))  # of the loss scale, tried until a probe's gradient is finite
 Marks = Mapping[str, Callable[[Reading], bool]]
 
 
@@ -100,31 +103,58 @@ class _Prober:
         return taken
 
     def _take(self, n: int, how: How) -> Taken:
-        batch, twin, question = self.rows.at(n), self.twin, self.question
-        with self._around(twin.model):
-            if has_loss(question):
-                return take_reading(
+        with self._around(self.twin.model):
+            return self._read(self.rows.at(n), how)
+
+    def broken(self, before: LastSound) -> Reading | None:
+        """The step at which training stopped being finite, from the last sound weights, with its own draws."""
+        for one in before.newest_first():
+            try:
+                with before.put_back(one), Guard([]):
+                    torch.set_rng_state(one.draws)
+                    found = self._read(one.batch, "brief").reading
+            except ModelError:  # what is not finite may raise, in an SVD or a sampler
+                continue
+            if found.origin is not None:
+                return replace(found, step=one.number - 1)
+        return None
+
+    def _read(self, batch: Any, how: How) -> Taken:
+        twin, question = self.twin, self.question
+        if not has_loss(question):
+            return self._read_step(batch, how)
+        return take_reading(
+            replace(
+                question,
+                model=twin.model,
+                batch=batch,
+                optimizer=_one(twin.optimizer, twin.model),
+                reach=question.reach if how == "start" else 0,
+            ),
+            how,
+        )
+
+    def _read_step(self, batch: Any, how: How) -> Taken:
+        """What the user's step sends backward; a scale that overflows is lowered, as its scaler would do."""
+        twin, question = self.twin, self.question
+        for factor in FACTORS:
+            spare = spare_of(twin, question.verb)
+            with scaling(factor) as seen:
+                taken = take_reading(
                     replace(
                         question,
-                        model=twin.model,
-                        batch=batch,
-                        optimizer=_one(twin.optimizer, twin.model),
-                        reach=question.reach if how == "start" else 0,
+                        model=spare.model,
+                        batch=None,
+                        step=lambda m, spare=spare: caught(lambda: spare.step(m, batch, spare.optimizer), twin.which),  # type: ignore[misc]
+                        optimizer=_one(spare.optimizer, spare.model),
+                        reach=0,
                     ),
                     how,
                 )
-            spare = spare_of(twin, question.verb)
-            return take_reading(
-                replace(
-                    question,
-                    model=spare.model,
-                    batch=None,
-                    step=lambda m: caught(lambda: spare.step(m, batch, spare.optimizer), twin.which),
-                    optimizer=_one(spare.optimizer, spare.model),
-                    reach=0,
-                ),
-                how,
-            )
+            origin = taken.reading.origin
+            if not seen.used or origin is None or origin.where != "backward" or seen.scale <= 1:
+                break
+        return replace(taken, reading=replace(taken.reading, loss=taken.reading.loss / seen.scale))
 
     def _around(self, model: nn.Module) -> AbstractContextManager[Any]:
         return _in_probe(model, self.start)
@@ -144,7 +174,9 @@ class _Training:
         self.prober = _Prober(question, twin, stream, start, self.rows, marks)
         self.probes: list[Reading] = []
         self.learned: list[float] = []
+        self.before = LastSound(twin.model)
         self.broken: int | None = None
+        self.fatal: Reading | None = None
         self.spoilt = False
 
     def run(self) -> Taken:
@@ -170,9 +202,10 @@ class _Training:
             self._train(n, n in goals)
             hopeless = self._hopeless(n)
             if (n in goals or hopeless) and sound(model):
-                self._probe(n, judged.at)
+                self._probe(n, judged.at if judged_by_loss else self._fallen)
             if hopeless:
                 break
+        skipped, scaled = self.runner.left_out()
         course = Course(
             steps=len(self.runner.records),
             losses=self.runner.losses,
@@ -191,12 +224,20 @@ class _Training:
             batches=self.stream.count,
             spoilt=self.spoilt,
             unmoved=not _moved(model, initial),
+            skipped=skipped,
+            scaled=scaled,
+            stale=self.runner.habits.stale,
+            rate_gone=self.runner.habits.rate_gone,
+            travelled=_travelled(model, initial),
+            fatal=self.fatal,
         )
         reading = replace(first.reading, course=course)
         return replace(first, reading=reading, notes=[*first.notes, *self.notes], shown=self.prober.shown)
 
     def _train(self, n: int, at_goal: bool) -> None:
         batch = self.stream.at(n - 1)
+        if self.broken is None:
+            self.before.before(n, batch)
         record = self.runner.run(fresh(batch))
         if self.broken is not None:
             return
@@ -205,6 +246,15 @@ class _Training:
             self.spoilt = any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in tensors(batch))
         elif at_goal and not sound(self.twin.model):
             self.broken = n
+        if self.broken is not None:
+            self.fatal = self.prober.broken(self.before)
+
+    def _fallen(self, loss: float) -> float:
+        """Progress by what the steps return; by the probes' own loss where they return no number."""
+        first, now = self.runner.returned(first=True), self.runner.returned()
+        if math.isnan(first) or math.isnan(now):
+            first, now = self.probes[0].loss, loss
+        return fall(first, now)
 
     def _hopeless(self, n: int) -> bool:
         return self.broken is not None and (n - self.broken >= HOPELESS - 1 or not sound(self.twin.model))
@@ -288,6 +338,11 @@ def _generators(batches: Any) -> list[torch.Generator]:
     owners = (batches, getattr(batches, "sampler", None), getattr(batches, "batch_sampler", None))
     found = [getattr(owner, "generator", None) for owner in owners]
     return [g for g in found if isinstance(g, torch.Generator)]
+
+
+def _travelled(model: nn.Module, initial: dict[str, Tensor]) -> float:
+    """Largest relative distance of a matrix from where it started."""
+    return max((ratio for ratio in changes(model, initial)[1].values()), default=math.nan)
 
 
 def _sizes(model: nn.Module) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fadeout.call.question import Question
-from fadeout.course.progress import Standard, against_constants, fall
+from fadeout.call.standard import Standard, against_constants
+from fadeout.course.progress import fall
 from fadeout.errors import FadeoutError
 from fadeout.exams import concluded
 from fadeout.live.calls import Call, Replay

@@ -59,6 +59,10 @@ class Signal:
         target: Of the answers; 1 for classes.
         output_op: The operation that made the output.
         loss_ops: Operations of the loss that read it, nearest first.
+        constant: Loss of the best constant output; nan where it can't be judged.
+        ignores_targets: The loss stays what it is when the answers are others.
+        bends_twice: "ReLU" where the loss holds derivatives of the network through it, whose own derivative is 0.
+        shapes: Of output and answers, where they differ and broadcast: "(64, 1) against (64,)".
     """
 
     input: float
@@ -66,6 +70,10 @@ class Signal:
     target: float
     output_op: str
     loss_ops: tuple[str, ...]
+    constant: float = float("nan")
+    ignores_targets: bool = False
+    bends_twice: str = ""
+    shapes: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,7 @@ class Reading:
         dormant: Share of all units that hardly respond; nan where not measured.
         rank: Effective rank of the last features; nan where not measured.
         gaps: Where the forward lets go of the graph.
+        biases: (layer, mean of its bias) where that is far from 0.
         course: What the steps after this one showed; None in one step.
     """
 
@@ -128,6 +137,7 @@ class Reading:
     rank: float = float("nan")
     gaps: tuple[Gap, ...] = ()
     unrecorded: tuple[str, ...] = ()
+    biases: tuple[tuple[str, float], ...] = ()
     course: "Course | None" = None
 
 
@@ -155,6 +165,14 @@ class Course:
         spoilt: The batch at which training broke holds nan or inf.
         batches: Different batches that the steps read.
         unmoved: No parameter differs from what it was at the start.
+        skipped: Optimizer steps that a loss scaler left out.
+        scaled: Optimizer steps that went through one.
+        stale: The optimizer steps with the gradients of earlier steps added: nothing clears them.
+        rate_gone: Step from which on the learning rate is a thousandth of its largest and less; None if never.
+        travelled: Largest distance of a layer's weights from where they started, over their size there; nan where
+            nothing was measured.
+        fatal: The step at which training stopped being finite, taken again from the last sound weights on its own
+            batch; None where it never did, or can't be had again.
     """
 
     steps: int
@@ -174,6 +192,12 @@ class Course:
     one_class: bool = False
     signal_to_noise: float = float("nan")
     neighbours: float = float("nan")
+    skipped: int = 0
+    scaled: int = 0
+    stale: bool = False
+    rate_gone: int | None = None
+    travelled: float = float("nan")
+    fatal: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

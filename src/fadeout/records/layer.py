@@ -72,12 +72,21 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The first operation whose result is not finite though its inputs are."""
+    """The first operation whose result is not finite though its inputs are.
+
+    Attributes:
+        rows: Of the batch, at which it is not, by number from 0; the first few.
+        of: Rows that the batch has; 0 where the result has no rows.
+        masked: A later `where` or mask leaves the values out again, so that only the way back is broken by them.
+    """
 
     path: str
     op: str
     line: str
     where: Literal["parameters", "input", "forward", "loss", "backward"]
+    rows: tuple[int, ...] = ()
+    of: int = 0
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from fadeout.rules.not_finite import not_finite
 from fadeout.rules.numbers import below_eps, flushed
 from fadeout.rules.plasticity import dormant, noisy, norm_statistics, shattered, tanh_for_norm
 from fadeout.rules.saturated import saturated
-from fadeout.rules.severed import severed
+from fadeout.rules.severed import nothing_at_all, severed
 from fadeout.rules.streams import streams
 from fadeout.rules.training import (
     always_clipped,
@@ -26,6 +26,7 @@ from fadeout.rules.training import (
     nothing_moves,
     rate_too_high,
     rate_too_low,
+    stale,
     unmoved,
 )
 from fadeout.rules.untrained import unheld, unregistered
@@ -57,6 +58,7 @@ RULES: tuple[Rule, ...] = (  # in order of precedence
     no_nonlinearity,
     misplaced_activation,
     raw_input,
+    stale,
     always_clipped,
     norm_statistics,
     shattered,
@@ -70,6 +72,8 @@ RULES: tuple[Rule, ...] = (  # in order of precedence
     elsewhere,
 )
 
+_BREAKS = ("FO102", "FO104")
+
 
 def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits = LIMITS) -> tuple[Finding, ...]:
     """Every finding that the rules make of one reading, or of a course of them, most important first.
@@ -79,9 +83,24 @@ def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits 
         rules: Extend with `RULES + (mine,)`.
         limits: The bounds they hold numbers against.
     """
-    found = [with_confidence(f, reading) for rule in rules if (f := rule(reading, limits)) is not None]
-    order = {"alarm": 0, "warning": 1, "note": 2}
-    return tuple(sorted(_fitting(found), key=lambda finding: order[finding.level]))
+    found = [f for rule in rules if (f := rule(reading, limits)) is not None]
+    if severed in rules and not any(f.level == "alarm" for f in found):
+        last = nothing_at_all(reading, limits)
+        found += [last] if last is not None else []
+    fitting = _fitting(found)
+    broken = max((f.since for f in fitting if f.level == "alarm" and f.code in _BREAKS), default=0)
+    return tuple(with_confidence(f, reading) for f in sorted(fitting, key=lambda finding: _rank(finding, broken)))
+
+
+def _rank(finding: Finding, broken: int) -> tuple[int, int]:
+    """Alarms first, the earlier sign before the later; then raw inputs, then in the order of the rules.
+
+    A large first output is the way in which a training breaks, so it comes behind a break.
+    """
+    order = {"alarm": 0, "warning": 1, "note": 2}[finding.level]
+    if finding.level == "alarm":
+        return order, max(finding.since, broken + 1) if finding.code == "FO107" and broken else finding.since
+    return order, 0 if finding.code == "FO212" else 1
 
 
 def _fitting(found: Sequence[Finding]) -> list[Finding]:

@@ -1,9 +1,9 @@
 """FO203 and FO208: attention whose softmax passes no gradient, and tokens that have become alike."""
 
-from fadeout.records import Evidence, Finding, Reading, WontHelp
+from fadeout.records import Evidence, Finding, Reading, TokenProfile, WontHelp
 from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import all_along, lasting, probes
+from fadeout.rules.persistence import all_along, blamed, lasting, probes, settled, since
 
 
 def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
@@ -11,16 +11,19 @@ def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
 
     Source: arXiv:2303.06296 and trials.
     """
-    paths = lasting(reading, lambda probe: _saturated(probe, limits))
+    paths = lasting(reading, lambda probe: _saturated(probe, limits), settled)
     if not paths:
         return None
-    rows = {row.path: row for row in probes(reading)[-1].tokens}
-    worst = min(paths, key=lambda path: rows[path].live_rows)
-    live = min((rows[worst].live_rows, *rows[worst].live_heads))
+    newest = next(probe for probe in reversed(probes(reading)) if _saturated(probe, limits))
+    rows = {row.path: row for row in newest.tokens}
+    worst = min(paths, key=lambda path: _live(rows[path]))
+    live = _live(rows[worst])
     return remark(
         reading,
         code="FO203",
         label="saturated",
+        level=blamed(reading, limits),
+        since=since(reading, lambda probe: bool(_saturated(probe, limits))),
         claim=f"attention is saturated in {listed(paths)}: {live:.0%} of the softmax's rows still pass a gradient",
         where=paths,
         evidence=(
@@ -37,9 +40,14 @@ def _saturated(probe: Reading, limits: Limits) -> tuple[str, ...]:
         row.path
         for row in probe.tokens
         if not row.positions
-        and row.entropy < limits.entropy * (1 if row.live_rows < limits.live_rows else 4)
-        and min((row.live_rows, *row.live_heads)) < limits.live_rows
+        and row.entropy < limits.entropy * (4 if row.live_rows < limits.live_rows else 1)
+        and _live(row) < limits.live_rows
     )
+
+
+def _live(row: TokenProfile) -> float:
+    """Of the head that passes least."""
+    return min((row.live_rows, *row.live_heads))
 
 
 def tokens_alike(reading: Reading, limits: Limits) -> Finding | None:

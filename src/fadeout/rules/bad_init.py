@@ -1,9 +1,10 @@
 """FO107: initial weights that training can't leave: units all alike, or outputs far larger than the targets."""
 
 import math
+from dataclasses import replace
 
 from fadeout.records import Advice, Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import advise, named, remark
+from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
 from fadeout.rules.signs import growth, hidden_saturation
@@ -29,35 +30,44 @@ def _equal(reading: Reading, limits: Limits) -> Finding | None:
         if len(left) < len(reading.equal_units):  # a module of the user's own may scale by ones; zeros may be gates
             return None
     else:
-        late_on = [p for p in reading.course.probes if p.step >= limits.stays]
-        left = tuple(path for path in reading.equal_units if any(path in p.equal_units for p in late_on))
-        late = any(
-            p.step >= 50 and v < limits.plateau
-            for p, v in zip(reading.course.probes, reading.course.learned, strict=True)
-        )
-        stuck = bool(left)
-        if not (stuck or how == "not" or (how != "unknown" and late)):
+        # rounding tells units apart in the end; parts that are zero by design (LoRA, ReZero) within a step or two
+        from_step = limits.leaves if how == "not" else limits.stays
+        later = [p for p in reading.course.probes if p.step >= from_step]
+        left = tuple(path for path in reading.equal_units if any(path in p.equal_units for p in later))
+        if not left:
             return None
-        left = left or reading.equal_units
     return _finding(
         reading,
-        claim=f"the units of {named(left[0])} start with the same weights and cannot be told apart"
-        + (f" ({len(left):,} such layers)" if len(left) > 1 else ""),
+        claim=_alike(reading, left),
         where=left,
         name="layers whose units are alike",
         value=float(len(left)),
         bound=0.0,
         unit="layers",
-        helps=(advise("random initial weights (He or Glorot): units that start alike stay alike", "critical_init"),),
+        helps=(
+            advise(
+                f"random initial weights (He or Glorot) in {listed(left)}: units that start alike stay alike",
+                "critical_init",
+            ),
+        ),
         wont=WontHelp(what="training longer", why="equal units receive equal gradients at every step"),
     )
+
+
+def _alike(reading: Reading, paths: tuple[str, ...]) -> str:
+    sizes = {layer.path: layer.weight_rms for layer in reading.layers}
+    zeros = all(sizes.get(path) == 0 for path in paths)
+    how = "start as zeros" if zeros else "start with the same weights"
+    return f"the units of {listed(paths)} {how} and cannot be told apart"
 
 
 def _huge(reading: Reading, limits: Limits) -> Finding | None:
     """An output tens of times larger than anything it is compared with."""
     signal = reading.signal
-    if signal is None or not signal.output > limits.outputs * max(signal.target, _least(signal.target)):
+    if signal is None or signal.ignores_targets or signal.target == 0:
         return None
+    if not signal.output > limits.outputs * max(signal.target, _least(signal.target)):
+        return _dear(reading, limits)
     if signal.input >= limits.inputs or _saturated(reading, limits):
         return None
     how = learning(reading, limits)
@@ -81,6 +91,45 @@ def _huge(reading: Reading, limits: Limits) -> Finding | None:
         ),
         wont=WontHelp(what="a smaller learning rate alone", why="the first steps go into shrinking the output"),
     )
+
+
+def _dear(reading: Reading, limits: Limits) -> Finding | None:
+    """A first loss far above that of the best constant output: logits too large, from weights or embeddings."""
+    course, signal = reading.course, reading.signal
+    assert signal is not None
+    constant = course.constant if course is not None else signal.constant
+    first = course.probes[0].loss if course is not None else reading.loss
+    if not constant > 0 or not first > limits.first_loss * constant or signal.input >= limits.inputs:
+        return None
+    if course is not None and (learning(reading, limits) != "not" or course.ignores_targets):
+        return None
+    if math.isnan(signal.output) or not signal.output > max(signal.target, 1.0) or _saturated(reading, limits):
+        return None  # a small output with a large loss has the wrong place, and no wrong size
+    found = _finding(
+        reading,
+        claim=f"the first loss is {first / constant:.0f} times that of the best output that ignores the input: the "
+        "untrained output is too large",
+        where=tuple(dict.fromkeys([*_largest(reading, limits), *_tied(reading), *_last(reading)])),
+        name="first loss over the best constant output's",
+        value=first / constant,
+        bound=limits.first_loss,
+        unit="ratio",
+        helps=(
+            advise("smaller initial weights (He or Glorot, by the activation)", "critical_init"),
+            "an embedding with a standard deviation of 0.02 to 0.1, above all where the output layer shares it",
+        ),
+        wont=WontHelp(what="a smaller learning rate alone", why="the first steps go into shrinking the output"),
+    )
+    return found if course is not None else replace(found, level="warning")
+
+
+def _tied(reading: Reading) -> list[str]:
+    """Embeddings as large as torch draws them."""
+    return [layer.path for layer in reading.layers if layer.kind == "Embedding" and layer.weight_rms > 0.5]
+
+
+def _last(reading: Reading) -> list[str]:
+    return [w.path for w in reading.ledger.weights if w.last]
 
 
 def _least(target: float) -> float:

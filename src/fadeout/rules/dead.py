@@ -2,11 +2,11 @@
 
 import math
 
-from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
+from fadeout.records import Advice, Evidence, Finding, Layer, Level, Reading, WontHelp
 from fadeout.rules.build import advise, named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes, since, stands
-from fadeout.rules.signs import Dead, dead
+from fadeout.rules.signs import Dead, dead, raw_first
 
 _HELPS = (
     advise("a smaller learning rate from a fresh start: dead units do not come back", "slower"),
@@ -84,7 +84,7 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
         code="FO105",
         label="dead",
         level=level,
-        claim=_claim(found, layer, more, limits) + _hot(reading, limits),
+        claim=_claim(found, layer, more, limits) + _pushed(probe, layer, limits) + _hot(reading, limits),
         where=paths,
         since=since(reading, lambda p: _whole(dead(p), limits) or _gone(p, limits) is not None),
         evidence=(
@@ -96,9 +96,28 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
             ),
             Evidence(name="dead units overall", value=found.overall, bound=limits.dead_overall, unit="share"),
         ),
-        helps=_HELPS,
+        helps=_helps(reading, probe, layer, limits),
         wont=_WONT,
     )
+
+
+def _helps(reading: Reading, probe: Reading, layer: Layer, limits: Limits) -> tuple[Advice | str, ...]:
+    """By what was measured: a bias that shuts the layer, raw inputs, a start that is dead already, a rate too high."""
+    first: list[Advice | str] = []
+    if _pushed(probe, layer, limits):
+        first.append(advise(f"a bias of zero at {named(layer.path)}", "he_init"))
+    first += raw_first(reading, limits)
+    at_start = any(r.path == layer.path and r.dead >= limits.dead for r in reading.layers)
+    rate, start, slope = _HELPS
+    return (*first, start, slope) if at_start and not _hot(reading, limits) else (*first, rate, start, slope)
+
+
+def _pushed(probe: Reading, layer: Layer, limits: Limits) -> str:
+    """'; its bias, -10 on average, is what shuts it'."""
+    mean = dict(probe.biases).get(layer.path, math.nan)
+    if not mean < -limits.bias * layer.activation_rms:
+        return ""
+    return f"; its bias, {mean:.3g} on average, is what shuts it"
 
 
 def _hot(reading: Reading, limits: Limits) -> str:

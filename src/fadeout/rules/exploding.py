@@ -7,7 +7,7 @@ from fadeout.rules.build import advise, advised, named, remark
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
-from fadeout.rules.signs import growth
+from fadeout.rules.signs import growth, raw_first
 
 _HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     "weight": (
@@ -38,12 +38,9 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
     broken = course.broken is not None
     name, value, bound, unit = "step at which it stopped being finite", float(course.broken or 0), math.nan, "steps"
     if not broken:
-        comparable = course.backwards == 1 and not course.ignores_targets
-        first, last = smoothed(course.losses, end=False), smoothed(course.losses, end=True)
-        positive = comparable and min((v for v in course.losses if math.isfinite(v)), default=-1.0) >= 0
-        start = max(course.losses[0], first, course.constant if course.constant > 0 else 0.0) if course.losses else 0.0
-        if positive and start > 0 and last > limits.diverged * start and course.losses[-1] > start:
-            name, value, bound, unit = "last loss over the first", last / start, limits.diverged, "ratio"
+        risen = _risen(reading, limits)
+        if risen:
+            name, value, bound, unit = "last loss over the first", risen, limits.diverged, "ratio"
         elif course.growth > limits.grown and learning(reading, limits) != "well":
             name, value, bound, unit = "size of the parameters over the start's", course.growth, limits.grown, "ratio"
         else:
@@ -71,12 +68,34 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
             Evidence(name="largest update ratio of the first steps", value=ratio, bound=limits.update, unit="ratio"),
         ),
         helps=(
+            *raw_first(reading, limits),
             advise("a smaller learning rate, with warm-up", "slower", "warmup"),
             advise("gradient clipping by norm", "clip"),
             advise("smaller initial weights", "critical_init"),
         ),
         wont=(WontHelp(what="training longer", why="what is not finite stays so"),) if broken else (),
     )
+
+
+def _risen(reading: Reading, limits: Limits) -> float:
+    """Last loss over the first where it has grown too large; 0 where not, or where the two say nothing.
+
+    The first is the one before any step, of several batches: what a tenth of the steps lost already is no bar.  A loss
+    that no constant can be held against may rise for good reasons (a policy's, an adversary's), so it takes a second
+    sign: updates as large as the weights, parameters that swell, or a rise beyond any reason.
+    """
+    course = reading.course
+    assert course is not None
+    known = [v for v in course.losses if math.isfinite(v)]
+    if course.backwards > 1 or course.ignores_targets or not known or min(known) < 0:
+        return 0.0
+    begun = [v for v in (course.losses[0], course.probes[0].loss, course.constant) if math.isfinite(v)]
+    start, last = max(begun, default=0.0), smoothed(course.losses, end=True)
+    if not start > 0 or not last > limits.diverged * start or not course.losses[-1] > start:
+        return 0.0
+    hot = max((r for _, r in course.updates if not math.isnan(r)), default=0.0) > limits.wild
+    second = hot or course.growth > limits.swells or last > limits.leaps * start
+    return last / start if math.isfinite(course.constant) or second else 0.0
 
 
 def sudden(reading: Reading, limits: Limits) -> bool:

@@ -68,6 +68,7 @@ class Limits:
         blame: Part of what the trunk loses from which one layer is named for it.
         stays: Steps after which units that are still alike were never told apart: zero-initialised
             parts (LoRA, ReZero, heads) leave their symmetry with the first steps.
+        leaves: The same where nothing is learned.
         calm_low, calm_high: `decades` between which a gradient is no suspect.  Tuned: healthy networks.
         slack: Progress above which an activation that the loss applies again is not blamed.
         moves: Update ratio from which a layer moves whatever the others do: a tenth of the usual 1e-3.
@@ -78,6 +79,18 @@ class Limits:
         deep: Blocks below which a residual network has no depth to dilute.
         steep: Growth of a layer's output over its input from which it is named for a large output.
         wide: rms of the input from which standardising it is the first advice.
+        rises: Progress by the fall of a loss alone, below which it rises: no sign of learning, nor of its absence.
+        swells: Norm of the parameters at the end over the start from which a rising loss that nothing else can be
+            held against is a divergence.
+        leaps: The same of the loss itself, last over first.
+        first_loss: Loss at the start over the best constant output's, from which the start is at fault where
+            nothing is learned.
+        skipped: Share of the steps that a loss scaler leaves out, from which there is no training.
+        still: Largest distance of a layer's weights from their start, as a share of their size, below which the
+            steps were too small to learn anything.
+        shutting: Share of a gate's elements from which it is worth a word where nothing is learned.
+        bias: Mean bias over the size of a dead layer's output from which the bias has done it.
+        faint_loss: Decades that the loss itself takes, from which it is named as what sends nothing.
     """
 
     vanishing: float = -3.0
@@ -126,6 +139,7 @@ class Limits:
     loud: float = 10.0
     blame: float = 0.6
     stays: int = 11
+    leaves: int = 3
     calm_low: float = -2.3
     calm_high: float = 1.5
     slack: float = 0.6
@@ -137,6 +151,15 @@ class Limits:
     deep: int = 8
     steep: float = 5.0
     wide: float = 3.0
+    rises: float = -0.2
+    swells: float = 3.0
+    leaps: float = 1e4
+    first_loss: float = 5.0
+    skipped: float = 0.5
+    still: float = 2e-3
+    shutting: float = 0.8
+    bias: float = 0.8
+    faint_loss: float = -6.0
 
 
 LIMITS = Limits()

@@ -2,8 +2,9 @@
 
 import math
 
-from fadeout.records import Course, Evidence, Finding, Reading
-from fadeout.rules.build import advised
+from fadeout.records import Advice, Course, Evidence, Finding, Origin, Reading
+from fadeout.rules.broken_ops import remedies, rows_of
+from fadeout.rules.build import advise, advised
 from fadeout.rules.exploding import sudden
 from fadeout.rules.limits import Limits
 
@@ -14,53 +15,95 @@ _WHERE = {
     "loss": "made in the loss",
     "backward": "made in the backward pass",
 }
+_OVERFLOW: tuple[Advice | str, ...] = (
+    "a smaller loss: a mean in place of a sum, targets scaled to a spread near 1",
+    advise("bf16, whose range is float32's", "bf16"),
+)
 
 
 def not_finite(reading: Reading, limits: Limits) -> Finding | None:
     """A value that is not finite anywhere in loss, activations or gradients."""
     start = reading
     course = reading.course
-    if course is not None and sudden(reading, limits):  # the probe that saw it first, if one did
-        reading = next((p for p in course.probes if p.origin is not None or not math.isfinite(p.loss)), reading)
+    if course is not None and _no_steps(course, limits):
+        return _skipped(reading, course)
+    if course is not None and sudden(reading, limits):  # the step itself, or the probe that saw it first, if one did
+        seen = next((p for p in course.probes if p.origin is not None or not math.isfinite(p.loss)), reading)
+        reading = course.fatal if course.fatal is not None else seen
     counted = [layer for layer in reading.layers if _count(layer.not_finite) > 0]
     calm = math.isfinite(reading.loss) and reading.origin is None and not counted
     if calm and (course is None or not sudden(start, limits)):
         return None
     origin = reading.origin
-    place = "" if origin is None else f"{origin.path or 'the loss' if origin.where == 'loss' else origin.path}"
-    claim = (
-        ("the loss or a gradient is not finite" if course is None or not calm else _suddenly(course))
-        if origin is None
-        else f"the first value that is not finite is {_WHERE[origin.where]}"
-        + (f", in {place} ({origin.op})" if place else f" ({origin.op})")
-    )
     paths = tuple(layer.path for layer in counted)
     if origin is not None and origin.path:
         paths = tuple(dict.fromkeys((origin.path, *paths)))
+    return _finding(
+        reading,
+        claim=_claim(origin, course, calm),
+        where=paths,
+        line=origin.line if origin else "",
+        since=course.broken if course is not None and course.broken is not None else reading.step,
+        count=float(sum(_count(layer.not_finite) for layer in counted)),
+        helps=_helps(origin, course),
+    )
+
+
+def _claim(origin: Origin | None, course: Course | None, calm: bool) -> str:
+    if origin is None:
+        return "the loss or a gradient is not finite" if course is None or not calm else _suddenly(course)
+    place = "" if origin.where == "loss" else origin.path
+    made = f"the first value that is not finite is {_WHERE[origin.where]}"
+    made += f", in {place} ({origin.op})" if place else f" ({origin.op})"
+    if course is not None and course.broken is not None:
+        made += f" of step {course.broken:,}"
+    return made + rows_of(origin)
+
+
+def _no_steps(course: Course, limits: Limits) -> bool:
+    return course.scaled > 0 and course.skipped > limits.skipped * course.scaled
+
+
+def _skipped(reading: Reading, course: Course) -> Finding:
+    """A loss scaler that finds no scale: the gradient overflows whatever it does."""
+    every = course.skipped == course.scaled
+    return _finding(
+        reading,
+        claim=f"the loss scaler left out {'every one' if every else f'{course.skipped:,}'} of {course.scaled:,} steps: "
+        "the gradient overflows float16 at every scale that it tried",
+        where=tuple(layer.path for layer in reading.layers if _count(layer.not_finite) > 0),
+        line=reading.origin.line if reading.origin else "",
+        since=reading.step,
+        count=float(sum(_count(layer.not_finite) for layer in reading.layers)),
+        helps=_OVERFLOW,
+    )
+
+
+def _finding(
+    reading: Reading,
+    *,
+    claim: str,
+    where: tuple[str, ...],
+    line: str,
+    since: int,
+    count: float,
+    helps: tuple[Advice | str, ...],
+) -> Finding:
     return Finding(
         code="FO104",
         label="not_finite",
         level="alarm",
         claim=claim,
-        where=paths,
-        line=origin.line if origin else "",
+        where=where,
+        line=line,
         decades=math.nan,
         expected=math.nan,
-        since=course.broken if course is not None and course.broken is not None else reading.step,
+        since=since,
         confidence=math.nan,
         cause=(),
         status="account",
-        evidence=(
-            Evidence(
-                name="values that are not finite",
-                value=float(sum(_count(layer.not_finite) for layer in counted)),
-                bound=0.0,
-                unit="values",
-            ),
-        ),
-        advice=advised(
-            _helps(origin.where if origin else "input" if course is not None and course.spoilt else "forward")
-        ),
+        evidence=(Evidence(name="values that are not finite", value=count, bound=0.0, unit="values"),),
+        advice=advised(helps),
     )
 
 
@@ -74,14 +117,9 @@ def _count(counts: object) -> int:
     return sum(getattr(counts, name) for name in ("activation", "gradient", "weight"))
 
 
-def _helps(where: str) -> tuple[str, ...]:
-    return {
-        "parameters": ("restarting from a sound checkpoint with a smaller learning rate",),
-        "input": ("checking the batch for nan and inf before it enters the model",),
-        "forward": (
-            "smaller initial weights or a normalisation before that operation",
-            "float32 or bf16 there",
-        ),
-        "loss": ("computing the loss from logits", "an epsilon inside log, sqrt or division"),
-        "backward": ("an epsilon inside sqrt or division: their slope is infinite at 0",),
-    }.get(where, ())
+def _helps(origin: Origin | None, course: Course | None) -> tuple[Advice | str, ...]:
+    if course is not None and course.spoilt:
+        return ("checking the batch for nan and inf before it enters the model",)
+    if origin is None:
+        return ("smaller initial weights or a normalisation before that operation", "float32 or bf16 there")
+    return remedies(origin)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Literal
 
-from fadeout.records import Progress, Reading
+from fadeout.records import Level, Progress, Reading
 from fadeout.rules.limits import Limits
 
 Learning = Literal["unknown", "well", "little", "not"]
@@ -22,14 +22,24 @@ def stands(flags: Sequence[bool]) -> bool:
 
 
 def all_along(flags: Sequence[bool]) -> bool:
-    """A sign in nearly every probe from the first on, the last among them."""
-    return flags[0] and flags[-1] and sum(flags) >= 0.8 * len(flags)
+    """A sign in nearly every probe, one of the last two among them: a single probe beside a bound acquits nobody."""
+    return sum(flags) >= 0.8 * len(flags) and any(flags[-2:])
 
 
-def lasting(reading: Reading, find: Callable[[Reading], tuple[str, ...]]) -> tuple[str, ...]:
-    """The paths that the last probe shows, where nearly every probe shows some; else none."""
+def settled(flags: Sequence[bool]) -> bool:
+    """A sign that came, perhaps late, and stayed: in nearly every probe, or in the last and one of the two before."""
+    return all_along(flags) or (flags[-1] and sum(flags[-3:]) >= 2)
+
+
+def lasting(
+    reading: Reading,
+    find: Callable[[Reading], tuple[str, ...]],
+    stays: Callable[[Sequence[bool]], bool] = all_along,
+) -> tuple[str, ...]:
+    """The paths that the newest probe with some shows, where the sign stays; else none."""
     every = [find(probe) for probe in probes(reading)]
-    return every[-1] if all_along([bool(paths) for paths in every]) else ()
+    shown = [paths for paths in every if paths]
+    return shown[-1] if shown and stays([bool(paths) for paths in every]) else ()
 
 
 def since(reading: Reading, sign: Callable[[Reading], bool]) -> int:
@@ -47,12 +57,20 @@ def learning(reading: Reading, limits: Limits) -> Learning:
     known = [p for p in course.learned if math.isfinite(p)]
     if not known:
         return "unknown"
+    if math.isnan(course.constant) and known[-1] < limits.rises:
+        return "unknown"  # a policy's loss, or an adversary's, may rise while it learns
     end, best = known[-1], max(known)
     first, last = course.probes[0].loss, course.probes[-1].loss
     solved = abs(last) <= limits.solved * abs(first) and not last > course.constant
     if end >= limits.learned or (best > limits.caught_up and end > limits.kept) or solved:
         return "well"
     return "little" if end >= limits.learns and end > known[0] else "not"
+
+
+def blamed(reading: Reading, limits: Limits) -> Level:
+    """What a sign that stands is worth: an alarm where nothing is learned, a warning else."""
+    stuck = reading.course is not None and learning(reading, limits) == "not" and not falling(reading)
+    return "alarm" if stuck and not (reading.course is not None and reading.course.one_class) else "warning"
 
 
 def falling(reading: Reading) -> bool:

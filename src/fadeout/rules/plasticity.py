@@ -3,21 +3,23 @@
 from fadeout.records import Evidence, Finding, Reading
 from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import learning, probes
+from fadeout.rules.persistence import blamed, learning, probes, settled
 
 
 def shattered(reading: Reading, limits: Limits) -> Finding | None:
     """FO216: neighbouring inputs receive unrelated gradients, and nothing is learned."""
     course = reading.course
-    if course is None or not course.neighbours < limits.neighbours or learning(reading, limits) == "well":
+    if course is None or not course.neighbours < limits.neighbours:
         return None
+    learned = learning(reading, limits) == "well"
     return remark(
         reading,
         code="FO216",
         label="flows",
-        level="warning",
+        level="note" if learned else "warning",
         claim="the gradient is shattered: inputs a hundredth of their spread apart receive gradients with a "
-        f"cosine of {course.neighbours:.2f}",
+        f"cosine of {course.neighbours:.2f}"
+        + ("; what it learns may be its training data by heart, and nothing else" if learned else ""),
         evidence=(
             Evidence(name="cosine between neighbours", value=course.neighbours, bound=limits.neighbours, unit="cosine"),
         ),
@@ -60,6 +62,7 @@ def dormant(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         code="FO218",
         label="dead",
+        level=blamed(reading, limits),
         claim=f"{last.dormant:.0%} of the units have gone dormant, {first.dormant:.0%} at the start; the last features "
         f"span {last.rank:.0f} directions instead of {first.rank:.0f}",
         evidence=(
@@ -76,14 +79,16 @@ def dormant(reading: Reading, limits: Limits) -> Finding | None:
 
 def tanh_for_norm(reading: Reading, limits: Limits) -> Finding | None:
     """FO219: a DyT or Derf of which most elements pass no slope.  Source: arXiv:2503.10622 and trials."""
+    flags = [any(live < limits.live for _, live in probe.live) for probe in probes(reading)]
     rows = [(path, live) for path, live in probes(reading)[-1].live if live < limits.live]
-    if not rows:
+    if not rows or not settled(flags):
         return None
     worst = min(rows, key=lambda row: row[1])
     return remark(
         reading,
         code="FO219",
         label="saturated",
+        level=blamed(reading, limits),
         claim=f"only {worst[1]:.0%} of the elements in {listed([path for path, _ in rows])} have a slope above 1 %: "
         "the stream is too wide for its alpha",
         where=[path for path, _ in rows],

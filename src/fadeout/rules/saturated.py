@@ -59,7 +59,9 @@ def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | N
             if how == "well" and twice(reading) is not None and reading.course.learned[-1] < limits.slack
             else None
         )
-    return "alarm" if how == "unknown" or (len(flags) >= 4 and plateau(reading, limits)) else None
+    if how == "unknown" or (len(flags) >= 4 and plateau(reading, limits)):
+        return "alarm"
+    return "warning" if reading.course.learned[-1] < limits.slack else None
 
 
 def _hidden(probe: Reading, limits: Limits) -> Layer | None:

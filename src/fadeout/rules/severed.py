@@ -67,12 +67,22 @@ def _since(reading: Reading) -> int:
 
 def _nothing(reading: Reading, limits: Limits) -> Finding | None:
     """No gradient at all in nearly every probe, though the loss is not solved: fp16 without loss scaling, a mask."""
-    silent = learning(reading, limits) == "well" or _by_activation(reading)
-    if silent or not all_along([all_zero(p) for p in probes(reading)]):
+    if _by_activation(reading):
+        return None
+    return nothing_at_all(reading, limits)
+
+
+def nothing_at_all(reading: Reading, limits: Limits) -> Finding | None:
+    """Every gradient is exactly zero, though the loss is not solved: whoever else is silent, this is an alarm."""
+    every = probes(reading)
+    if learning(reading, limits) == "well" or not all_along([all_zero(p) for p in every]):
+        return None
+    if reading.loss == 0 or reading.zero_weights:  # solved on this batch; or a zero-initialised part, in one step
         return None
     return _finding(
         reading,
-        claim="every gradient is exactly zero, in nearly every probe, and the loss is not solved",
+        claim="every gradient is exactly zero"
+        + (", in nearly every probe, and the loss is not solved" if reading.course is not None else ""),
         where=tuple(layer.path for layer in reading.layers if layer.trained),
         line="",
         helps=(
@@ -126,8 +136,10 @@ def _words(gap: Gap | None) -> str:
 
 
 def _beside(gap: Gap | None, lost: list[str]) -> tuple[str, ...]:
-    """The place that lets go, then the lost layers, the one beside it first."""
-    return tuple(dict.fromkeys((*([gap.path] if gap is not None and gap.path else []), *reversed(lost))))
+    """The place that lets go, where it is a layer, and the lost layers, the one beside it first; then a container."""
+    place = [gap.path] if gap is not None and gap.path else []
+    layers = [*place, *reversed(lost)] if place and place[0] in lost else [*reversed(lost), *place]
+    return tuple(dict.fromkeys(layers))
 
 
 def _killed(reading: Reading) -> Finding | None:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fadeout.records import Chain, Layer, Reading, TimeProfile
+from fadeout.records import Advice, Chain, Layer, Reading, TimeProfile
 from fadeout.rules.limits import Limits
 
 
@@ -89,6 +89,17 @@ def growth(reading: Reading) -> list[tuple[str, float]]:
     if rows and reading.signal is not None and reading.signal.input > 0:
         grown.append((rows[0].path, rows[0].activation_rms / reading.signal.input))
     return grown
+
+
+def off_scale(reading: Reading, limits: Limits) -> bool:
+    """The inputs are raw: far from mean 0 and spread 1."""
+    return reading.signal is not None and reading.signal.input > limits.inputs
+
+
+def raw_first(reading: Reading, limits: Limits) -> tuple[Advice, ...]:
+    """The advice that comes before all other where the inputs are raw."""
+    words = "normalising the input: mean 0, spread 1"
+    return (Advice(words=words, treatments=("standard_input",)),) if off_scale(reading, limits) else ()
 
 
 def all_zero(reading: Reading) -> bool:

@@ -5,8 +5,8 @@ import math
 from fadeout.records import Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import falling, learning, probes
-from fadeout.rules.signs import all_zero, still, time_fade
+from fadeout.rules.persistence import blamed, falling, learning, probes
+from fadeout.rules.signs import all_zero, raw_first, still, time_fade
 
 
 def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
@@ -40,10 +40,16 @@ def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
 def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
     """FO301: updates a millionth of the weights: nothing can have been learned yet."""
     course = reading.course
+    if course is not None and learning(reading, limits) == "well":
+        return None
+    if course is not None and course.rate_gone is not None:
+        return _decayed(reading, course.rate_gone)
     ratios = [r for _, r in course.updates] if course is not None else []
     if course is None:
         ratios = [layer.update_ratio for layer in reading.layers if layer.update_ratio >= 0]
-    if not ratios or not 0 < max(ratios) < limits.crawl or (course and learning(reading, limits) == "well"):
+    if course is not None and 0 < course.travelled < limits.still and course.steps >= limits.enough:
+        return _hardly_moved(reading, course.travelled, limits)
+    if not ratios or not 0 < max(ratios) < limits.crawl:
         return None
     return remark(
         reading,
@@ -59,10 +65,58 @@ def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
+def _decayed(reading: Reading, step: int) -> Finding:
+    course = reading.course
+    assert course is not None
+    return remark(
+        reading,
+        code="FO301",
+        label="flows",
+        level="warning",
+        claim=f"the learning rate has decayed to nothing: from step {step:,} of {course.steps:,} on it is a thousandth "
+        "of its largest, or less",
+        since=step,
+        evidence=(Evidence(name="step from which the rate is gone", value=float(step), bound=math.nan, unit="steps"),),
+        helps=("a schedule that lasts as long as the training: count in optimizer steps, not in epochs",),
+    )
+
+
+def _hardly_moved(reading: Reading, travelled: float, limits: Limits) -> Finding:
+    course = reading.course
+    assert course is not None
+    return remark(
+        reading,
+        code="FO301",
+        label="flows",
+        level="warning",
+        claim=f"{course.steps:,} steps move no layer further than {travelled:.1g} of its size: the learning rate is "
+        "far too small",
+        evidence=(Evidence(name="distance over size", value=travelled, bound=limits.still, unit="ratio"),),
+        helps=(f"a learning rate about {max(10.0, 0.1 / travelled):.0e} times larger, found by doubling it",),
+    )
+
+
+def stale(reading: Reading, limits: Limits) -> Finding | None:
+    """FO305: every step adds the gradients of all steps before it."""
+    if reading.course is None or not reading.course.stale:
+        return None
+    return remark(
+        reading,
+        code="FO305",
+        label="flows",
+        level="warning",
+        claim="the optimizer steps with gradients of earlier steps added to the new ones: nothing clears them",
+        helps=("optimizer.zero_grad() before backward()",),
+        wont=(WontHelp(what="a smaller learning rate alone", why="the direction is that of all batches so far"),),
+    )
+
+
 def nothing_moves(reading: Reading, limits: Limits) -> Finding | None:
     """FO303: steps after which every parameter is what it was."""
     course = reading.course
     if course is not None and course.unmoved:
+        if course.skipped > limits.skipped * max(1, course.scaled):
+            return None  # the scaler left them out, which is said
         claim = f"{course.steps:,} steps change no parameter at all"
     elif course is None and reading.optimizer and _frozen_rate(reading):
         claim = "the next step would change no parameter at all"
@@ -112,11 +166,17 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         code="FO215",
         label="severed",
+        level=blamed(reading, limits) if 2 * len(paths) >= _held(reading) else "warning",
         claim=f"{listed(paths)} never receive{'s' if len(paths) == 1 else ''} a gradient, in {len(every)} probes",
         where=paths,
         evidence=(Evidence(name="layers without a gradient", value=float(len(paths)), bound=0.0, unit="layers"),),
         helps=("looking at how the loss depends on them", "leaving them out of the optimizer, if that is meant"),
     )
+
+
+def _held(reading: Reading) -> int:
+    """Layers that the optimizer is to train."""
+    return sum(layer.trained and not math.isnan(layer.update_ratio) for layer in reading.layers)
 
 
 def _silent(reading: Reading) -> Finding | None:
@@ -145,16 +205,22 @@ def _cut(reading: Reading) -> bool:
 
 def answers_ignored(reading: Reading, limits: Limits) -> Finding | None:
     """FO304: the loss is the same whichever sample an answer belongs to."""
-    if reading.course is None or not reading.course.ignores_targets:
+    signal = reading.signal
+    ignored = reading.course.ignores_targets if reading.course is not None else signal and signal.ignores_targets
+    if not ignored:
         return None
+    shapes = signal.shapes if signal is not None else ""
     return remark(
         reading,
         code="FO304",
         label="flows",
-        level="note",
-        claim="the loss does not change when the answers are given to other samples: it ignores them, or their "
-        "shape broadcasts against the output's",
-        helps=("comparing the shapes of output and answers: (N, 1) against (N) makes N x N of them",),
+        level="warning" if shapes else "note",
+        claim=f"output and answers broadcast, {shapes}: every output is compared with the answers of all samples"
+        if shapes
+        else "the loss does not change when the answers are given to other samples: it ignores them",
+        helps=("comparing the shapes of output and answers: (N, 1) against (N) makes N x N of them",)
+        if shapes
+        else ("looking at what the loss makes of its answers, if it is to read them",),
     )
 
 
@@ -178,5 +244,26 @@ def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
         claim=f"nothing is learned in {course.steps:,} steps, though the gradient flows: the cause lies "
         f"elsewhere ({'a memory that is cut, ' if _cut(reading) else ''}labels, rate, loss, data, or more steps)",
         evidence=(Evidence(name="progress", value=course.learned[-1], bound=limits.learns, unit="share"),),
-        helps=("overfitting one batch: if that fails, look at loss and labels",),
+        helps=(
+            *raw_first(reading, limits),
+            *_of_the_loss(reading, limits),
+            "overfitting one batch: if that fails, look at loss and labels",
+        ),
     )
+
+
+def _of_the_loss(reading: Reading, limits: Limits) -> list[str]:
+    """What the loss itself explains: it is certain, or it differentiates what has no second derivative."""
+    found = []
+    lost = dict(reading.ledger.by_kind).get("loss", 0.0)
+    if reading.signal is not None and reading.signal.bends_twice:
+        found.append(
+            f"tanh, SiLU or sine in place of {reading.signal.bends_twice}: the loss holds derivatives of the network, "
+            "and its second derivative is zero everywhere"
+        )
+    if math.isfinite(lost) and lost <= limits.faint_loss:
+        found.append(
+            f"a loss that still pushes: this one sends back 1e{lost:.0f} of itself, as an adversary does that is "
+            "certain (the non-saturating form, or fewer steps for the adversary)"
+        )
+    return found

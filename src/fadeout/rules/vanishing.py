@@ -139,8 +139,16 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def fades(probe: Reading, limits: Limits) -> bool:
-    """The sign of the whole way back."""
-    return probe.ledger.decades <= limits.vanishing and math.isfinite(probe.ledger.decades)
+    """The sign of the whole way back; exactly nothing counts where no zero-initialised part makes it."""
+    return probe.ledger.decades <= limits.vanishing and (math.isfinite(probe.ledger.decades) or _faded_out(probe))
+
+
+def _faded_out(probe: Reading) -> bool:
+    """Nothing arrives at the first layers, though something leaves the last ones, and no part is zero by design."""
+    ledger = probe.ledger
+    alive = any(w.last and w.norm > -math.inf for w in ledger.weights)
+    killed = any(entry.log_gain == -math.inf for entry in ledger.trunk.entries)
+    return ledger.decades == -math.inf and alive and not killed and not probe.zero_weights
 
 
 def chain_fades(probe: Reading, limits: Limits) -> bool:

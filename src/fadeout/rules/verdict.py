@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fadeout.records import EffectiveBlocks, Finding, Reading, TimeProfile, Verdict
 from fadeout.rules.build import listed
 from fadeout.rules.limits import LIMITS
-from fadeout.rules.persistence import falling, probes
+from fadeout.rules.persistence import falling, probes, progress
 
 
 def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
@@ -40,6 +40,9 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
             carrier = reading.optimizer if reading.course is None else "training"
             text = f"The gradient fades, {_signed(first.decades)} decades, but {carrier} still carries it."
         last = reading.course.probes[-1].ledger if reading.course is not None else ledger
+        if reading.course is not None and progress(reading, severe=False, limits=LIMITS) == "does_not_learn":
+            text = f"DOES NOT LEARN in {reading.course.steps:,} steps, though the {text[4].lower()}{text[5:]}"
+            return text + _blocks(last.blocks) + memory_words(reading)
         return text + _blocks(last.blocks) + _course(reading) + memory_words(reading)
     if word == "undetermined":
         why = _why_unknown(reading)
@@ -60,7 +63,7 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
 def _course(reading: Reading) -> str:
     """' In 40 steps nothing is learned.', by the loss against the best constant output's."""
     course = reading.course
-    if course is None or course.broken is not None:
+    if course is None or course.broken is not None or course.unmoved:
         return ""
     known = [p for p in course.learned if math.isfinite(p)]
     if not known:
@@ -69,7 +72,11 @@ def _course(reading: Reading) -> str:
     if course.ignores_targets or course.backwards > 1:
         return ""
     if math.isnan(course.constant):
+        if known[-1] < LIMITS.rises:
+            return f"{steps} its loss rises, which the loss of a policy or an adversary may while it learns."
         return f"{steps} its loss falls by {known[-1]:.0%}." if known[-1] > 0 else f"{steps} its loss does not fall."
+    if known[-1] >= LIMITS.learned and course.batches == 1:
+        return f"{steps} it learns this one batch by heart ({known[-1]:.0%}), which says nothing of others."
     if known[-1] >= LIMITS.learns:
         return f"{steps} it gains {known[-1]:.0%} of what there is to learn."
     if falling(reading):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fadeout.course.progress import against_constants
+from fadeout.call.standard import against_constants
 
 CALLS = 64  # of the loss function that are kept
 CLOSE = 0.01  # relative: factors between the two that count as one

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fadeout.call import privates
@@ -17,7 +18,7 @@ from fadeout.probe.instruments.instrument import Instrument, Observed
 from fadeout.probe.instruments.origin import Origins
 from fadeout.probe.instruments.precision import Hunt, ask_underflow, underflow
 from fadeout.probe.instruments.units import Slope, Units
-from fadeout.probe.instruments.weights import Parameters, Weights
+from fadeout.probe.instruments.weights import EQUAL, Parameters, Weights
 from fadeout.probe.later import Later
 from fadeout.records import Layer, Ledger, NotFinite, Unaccounted, Underflow
 
@@ -146,7 +147,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, hunt: Hunt | None
                 ran=bool(nodes) or detached,
                 detached=detached,
                 unrecorded=dark,
-                equal=any(id(p) in weights.equal for p in matrices),
+                equal=_alike(module, matrices, weights),
                 unheld=trained and all(weights.unheld(p) for p in matrices if p.requires_grad),
             )
         )
@@ -232,6 +233,30 @@ def _readers(first: Pass, units: Units) -> dict[int, Slope]:
             if source[j] >= 0:
                 readers[source[j]] = units.slopes[i]
     return readers
+
+
+def _alike(module: nn.Module, matrices: list[Tensor], weights: Weights) -> bool:
+    """Nothing of a layer's own tells its units apart: all matrices with a row a unit have equal rows.
+
+    Magnitudes of weight norm (one number a unit) are no matrices, and parameters that the optimizer does not hold are
+    not what training is stuck in.
+    """
+    trained = [p for p in matrices if p.requires_grad and not weights.unheld(p) and p[0].numel() > 1]
+    equal = [p for p in trained if id(p) in weights.equal]
+    if not equal:
+        return False
+    units = equal[0].shape[0]
+    tensors = (*privates.parameters(module).values(), *privates.buffers(module).values())
+    others = [t for t in tensors if t is not None and t.dim() >= 2 and t.shape[0] == units and t[0].numel() > 1]
+    return all(id(t) in weights.equal or _rows_alike(t) for t in others)
+
+
+def _rows_alike(tensor: Tensor) -> bool:
+    """For the few tensors beside rows that are alike: is this one so, too?"""
+    if tensor.layout != torch.strided or not tensor.is_floating_point():
+        return False
+    values = tensor.detach()
+    return bool(((values - values[:1]).abs().amax() <= EQUAL * values.abs().amax()).item())
 
 
 def _equal_units(layers: list[Row], ledger: Ledger) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from fadeout.probe.graph.names import Names
 from fadeout.probe.later import Answer, Later, tally
 from fadeout.records import NotFinite, Origin, Underflow
 
+ROWS = 8  # of a batch, that are named
+_HIDES = frozenset("where masked_fill nan_to_num masked_scatter masked_select getitem __getitem__".split())
 _FILLS = frozenset("masked_fill where full full_like new_full fill triu tril setitem masked_scatter".split())
 # Half the smallest subnormal over the largest finite value: what rounding still turns to zero
 # when the pass's largest gradient is scaled to the format's maximum.
@@ -61,6 +64,14 @@ def _is_mask(function: str, args: tuple[Any, ...], out: Tensor) -> bool:
     return function.strip("_") in _FILLS or any(bool((t == -math.inf).any()) for t in given)
 
 
+def _rows(values: Tensor, samples: int) -> dict[str, Any]:
+    """The rows of the batch at which a result is not finite, where it has one for each sample."""
+    if samples < 2 or not values.dim() or len(values) != samples:
+        return {}
+    bad = (~torch.isfinite(values)).reshape(samples, -1).any(1).nonzero().flatten()
+    return {"rows": tuple(int(n) for n in bad[:ROWS]), "of": samples}
+
+
 class Hunt(Observer):
     """A pass that looks for the first non-finite value and counts them by module."""
 
@@ -87,6 +98,7 @@ class Hunt(Observer):
         """One function returned: are its results finite where its inputs were?"""
         if node is None or not out.is_floating_point() or out.layout != torch.strided or out.is_nested:
             return
+        self._unmask(function, args, out)
         if self.origin is None and not bool(torch.isfinite(out.detach()).all()) and not _is_mask(function, args, out):
             names = self._names
             assert names is not None
@@ -97,7 +109,16 @@ class Hunt(Observer):
                 op=function.strip("_"),
                 line=line_of(origin[3], origin[4]) if origin else "",
                 where="input" if dirty else ("forward" if names.stack else "loss"),
+                **_rows(out.detach(), names.samples),
             )
+
+    def _unmask(self, function: str, args: tuple[Any, ...], out: Tensor) -> None:
+        """Notes where a mask leaves out again what the origin made."""
+        if self.origin is None or self.origin.masked or function.strip("_") not in _HIDES:
+            return
+        given = [t.detach() for t in tensors(args) if t.is_floating_point() and t.layout == torch.strided]
+        if any(not bool(torch.isfinite(t).all()) for t in given) and bool(torch.isfinite(out.detach()).all()):
+            self.origin = replace(self.origin, masked=True)
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         first = next((t for t in tensors(out) if t.is_floating_point() and t.layout == torch.strided), None)
@@ -125,6 +146,7 @@ class Hunt(Observer):
                     op=graph.op[before],
                     line=line_of(*graph.line[before]),
                     where="backward",
+                    **_rows(gradient, self._names.samples if self._names is not None else 0),
                 )
 
     def counts(self, path: str) -> NotFinite:

@@ -26,6 +26,7 @@ SAMPLE = 1024  # gradient values kept a layer, for the share that would underflo
 WIDE = 1 << 14  # elements from which shares are read on a regular sample: off by half a percent
 SATURATED = 0.08  # of the supremum slope; STYLE.md's definition
 LIVE = 0.01  # of the supremum: what still passes a slope
+RETURNED = 1 << 20  # elements of an output that is kept to be judged
 ROWS = 16  # fewer rows than this say nothing about a dead unit, unless the batch has no more
 _APPLIES = frozenset(
     """linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d embedding embedding_bag
@@ -66,6 +67,7 @@ class Units(Instrument):
         self._outputs: list[tuple[int | str, Output, Answer]] = []
         self._slopes: list[tuple[int, Slope, Answer]] = []
         self._cosines: tuple[list[int], Answer] | None = None
+        self.returned: Tensor | None = None  # what the watched module returned, unless it is large
         self._output: tuple[Answer, int] | None = None
         self._later = Later()
         self._batch = 0
@@ -145,6 +147,7 @@ class Units(Instrument):
             first = next((t for t in tensors(out) if t.is_floating_point() and t.layout == torch.strided), None)
             if first is not None and not first.is_nested:
                 self._output = self._later.ask([norm(first.detach())]), first.numel()
+                self.returned = first.detach() if first.numel() <= RETURNED else None
         if path in self._by_module or isinstance(module, (nn.Linear, privates.Conv, nn.Embedding)):
             return
         if any(p is not None and p.dim() >= 2 for p in privates.parameters(module).values()):

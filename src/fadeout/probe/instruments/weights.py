@@ -13,11 +13,13 @@ from fadeout.call import privates
 from fadeout.probe.account.norms import lengths, read, stride
 from fadeout.probe.account.passes import Pass
 from fadeout.probe.account.ranges import SAFE_HIGH, SAFE_LOW
+from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.instruments.instrument import Held, Instrument, Observed
 from fadeout.probe.instruments.updates import ask_updates
 from fadeout.probe.later import Later, tally
 
 SAMPLE = 1024  # gradient values of a matrix that are held against eps
+FAR = 0.5  # mean of a bias that is worth keeping
 EQUAL = 1e-6  # of the largest weight, up to which rows are alike
 
 
@@ -53,8 +55,21 @@ class Parameters(Instrument):
         return {
             "zero_weights": zero_weights(seen, read),
             "zero_gradients": tuple(n for n, _ in zero),
+            "biases": biases(parameters),
             "silent": tuple(n for n, p in zero if id(p) not in read.missing and p.numel()),
         }
+
+
+@torch.no_grad()
+def biases(parameters: list[tuple[str, nn.Parameter]]) -> tuple[tuple[str, float], ...]:
+    """(layer, mean bias) where a layer's bias is pushed far to one side."""
+    able = [
+        (readable_path(name.rpartition(".")[0]), p)
+        for name, p in parameters
+        if name.rpartition(".")[2] == "bias" and p.dim() == 1 and p.numel() > 1 and p.layout == torch.strided
+    ]
+    means = read([p.mean().double() for _, p in able])
+    return tuple((path, mean) for (path, _), mean in zip(able, means, strict=True) if abs(mean) > FAR)
 
 
 def weights_of(first: Pass, optimizer: Optimizer | None) -> Weights:
