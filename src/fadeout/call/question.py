@@ -26,6 +26,7 @@ class Question:
         reach: Output positions to sample across tokens.
         steps: Training steps on a copy; 0 for one exam.
         train_step: What the user's loop does once.
+        trains: Names of the parameters that the step after the backward pass moves; None where nobody has said.
     """
 
     verb: str
@@ -39,3 +40,4 @@ class Question:
     reach: int = 0
     steps: int = 0
     train_step: Callable[..., Any] | None = None
+    trains: frozenset[str] | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from fadeout.errors import FadeoutError
 
@@ -36,20 +37,31 @@ def backwards(see: Callable[[Tensor], None]) -> Iterator[None]:
         torch.autograd.backward = original
 
 
-def which_backward(step: Callable[[], Any]) -> tuple[int, int]:
-    """(index of the backward pass that trains most parameters, how many there are), from one real step.
+def which_backward(step: Callable[[], Any]) -> tuple[int, int, list[Tensor]]:
+    """(index of the backward pass that trains most, how many there are, what is stepped next), from one real step.
 
     Raises:
         FadeoutError: If the step sends nothing backward.
     """
-    counts: list[int] = []
-    with backwards(lambda loss: counts.append(len(reached(loss)))):
-        step()
-    if not counts:
+    passes: list[tuple[list[Tensor], list[Tensor]]] = []
+
+    def stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if passes:
+            passes[-1][1].extend(p for group in optimizer.param_groups for p in group["params"])
+
+    handle = register_optimizer_step_pre_hook(stepped)
+    try:
+        with backwards(lambda loss: passes.append((reached(loss), []))):
+            step()
+    finally:
+        handle.remove()
+    if not passes:
         raise FadeoutError(
             "examine: train_step= never called backward(); it must do once what the training loop does once"
         )
-    return counts.index(max(counts)), len(counts)
+    counts = [len(leaves) for leaves, _ in passes]
+    which = counts.index(max(counts))
+    return which, len(counts), passes[which][1]
 
 
 def caught(step: Callable[[], Any], which: int) -> Tensor:

@@ -148,6 +148,7 @@ class _Prober:
                         step=lambda m, spare=spare: caught(lambda: spare.step(m, batch, spare.optimizer), twin.which),  # type: ignore[misc]
                         optimizer=_one(spare.optimizer, spare.model),
                         reach=0,
+                        trains=twin.trains,
                     ),
                     how,
                 )

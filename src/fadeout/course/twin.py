@@ -34,6 +34,7 @@ class Twin:
         originals: What must stay as it is.
         which: The backward pass of a step that trains most parameters.
         backwards: Backward passes a step.
+        trains: Names of the parameters that an optimizer moves after that pass; None where none does before the next.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class Twin:
     originals: Originals | None = None
     which: int = 0
     backwards: int = 1
+    trains: frozenset[str] | None = None
 
 
 def twin_of(question: Question, model: nn.Module, batch: Any) -> Twin:
@@ -77,8 +79,10 @@ def twin_of(question: Question, model: nn.Module, batch: Any) -> Twin:
         spare = spare_of(twin, verb)
         try:
             with Guard([]), no_writes_into(originals, verb=verb), no_steps_on(originals), calm():
-                which, backwards = which_backward(lambda spare=spare: ran(spare, fresh(batch), 1, verb))  # type: ignore[misc]
-            return replace(twin, which=which, backwards=backwards)
+                which, backwards, moved = which_backward(lambda spare=spare: ran(spare, fresh(batch), 1, verb))  # type: ignore[misc]
+            ids = {id(p) for p in moved}
+            trains = frozenset(name for name, p in spare.model.named_parameters() if id(p) in ids)
+            return replace(twin, which=which, backwards=backwards, trains=trains or None)
         except WritesDataError:
             continue
     raise FadeoutError(

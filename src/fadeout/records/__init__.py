@@ -6,7 +6,18 @@ loss towards the data where they hold operations, and from the data towards the 
 they hold layers.
 """
 
-from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, LayerTrace, Reading, Signal, Training
+from fadeout.records.exam import (
+    Chain,
+    Course,
+    Environment,
+    Exam,
+    Gap,
+    LayerTrace,
+    LossTerm,
+    Reading,
+    Signal,
+    Training,
+)
 from fadeout.records.finding import Advice, Cause, Evidence, Finding, WontHelp
 from fadeout.records.forecast import Forecast, ForecastLayer, Surprise
 from fadeout.records.interval import Interval, interval, student
@@ -90,6 +101,7 @@ __all__ = [
     "LayerTrace",
     "Ledger",
     "Level",
+    "LossTerm",
     "Mark",
     "Measured",
     "NotFinite",

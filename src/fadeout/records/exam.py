@@ -77,6 +77,26 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LossTerm:
+    """One term of a loss that is a sum.
+
+    Attributes:
+        op: The operation that made it, "mse_loss".
+        norm: Length of the gradient that it alone sends to the matrices that are trained; nan where not measured.
+        first: The same at the first layer.
+        reaches: Trained layers that it depends on.
+        idle: It depends on none of what the step trains.
+    """
+
+    op: str
+    line: str
+    norm: float
+    first: float
+    reaches: int
+    idle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Everything measured in one step: what rules read.
 
@@ -104,6 +124,7 @@ class Reading:
         dormant: Share of all units that hardly respond; nan where not measured.
         rank: Effective rank of the last features; nan where not measured.
         gaps: Where the forward lets go of the graph.
+        terms: Of the loss, where it is a sum.
         biases: (layer, mean of its bias) where that is far from 0.
         course: What the steps after this one showed; None in one step.
     """
@@ -138,6 +159,7 @@ class Reading:
     gaps: tuple[Gap, ...] = ()
     unrecorded: tuple[str, ...] = ()
     biases: tuple[tuple[str, float], ...] = ()
+    terms: tuple[LossTerm, ...] = ()
     course: "Course | None" = None
 
 

@@ -21,10 +21,28 @@ def severed(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is not None:
         last = reading.course.probes[-1]
         if learning(reading, limits) == "well" and not _no_path(last):
-            return _part(reading, limits)
+            return _part(reading, limits) or _idle_term(reading)
         found = _no_path(last) or _killed(last) or _nothing(reading, limits) or _part(reading, limits)
-        return replace(found, since=_since(reading)) if found is not None else None
-    return _no_path(reading) or _killed(reading) or _part(reading, limits)
+        return replace(found, since=_since(reading)) if found is not None else _idle_term(reading)
+    return _no_path(reading) or _killed(reading) or _part(reading, limits) or _idle_term(reading)
+
+
+def _idle_term(reading: Reading) -> Finding | None:
+    """One term of a summed loss that reaches nothing of what the step trains."""
+    idle = [term for term in reading.terms if term.idle]
+    if not idle or len(idle) == len(reading.terms):
+        return None
+    one, gap = idle[0], max(reading.gaps, key=lambda g: g.op == "detach", default=None)
+    cut = f": {gap.op} at {gap.line}" if gap is not None and gap.op == "detach" and gap.line else ""
+    made = f"{one.op}, {one.line}" if one.line else one.op
+    return _finding(
+        reading,
+        claim=f"one of the {len(reading.terms)} terms of the loss ({made}) gives "
+        f"no gradient to anything that the step trains{cut}; only the others do",
+        where=(),
+        line=one.line,
+        helps=("removing the detach() or no_grad() between that term and what is trained",),
+    )
 
 
 def _part(reading: Reading, limits: Limits) -> Finding | None:

@@ -6,6 +6,7 @@ from fadeout.probe.instruments.batch_norms import BatchNorms
 from fadeout.probe.instruments.dormancy import Dormancy
 from fadeout.probe.instruments.instrument import Held, How, Instrument, Observed
 from fadeout.probe.instruments.layers import Layers
+from fadeout.probe.instruments.loss_terms import LossTerms
 from fadeout.probe.instruments.mixing import Mixing
 from fadeout.probe.instruments.origin import Origins
 from fadeout.probe.instruments.reach import Reach
@@ -29,6 +30,7 @@ INSTRUMENTS: tuple[type[Instrument], ...] = (  # they measure in this order: a l
     Layers,
     Way,
     Signals,
+    LossTerms,
     BatchNorms,
     Unregistered,
 )
