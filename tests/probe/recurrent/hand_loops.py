@@ -116,7 +116,7 @@ class TwoLines(Loop):
         for t in range(x.shape[1]):
             f = torch.sigmoid(self.z(x[:, t]) + self.w(h) + self.bias)
             c = f * c + torch.sigmoid(self.i(x[:, t])) * torch.tanh(self.c(x[:, t]))
-            h = torch.sigmoid(self.o(x[:, t])) * torch.tanh(c)
+            h = torch.sigmoid(self.o(x[:, t]) + self.w(h)) * torch.tanh(c)
             self.states.append((h, c))
         return h
 
@@ -125,6 +125,18 @@ def _one(state, x_t, net):
     gate = torch.sigmoid(net.z(x_t) + net.bias)
     held = gate * state["h"]
     return {"h": held + (1 - gate) * net.c(x_t)}
+
+
+class OwnCell(TwoLines):
+    """The same with gates of the data alone: h is made of c, and c is all of the state."""
+
+    def run(self, x):
+        c = x.new_zeros(x.shape[0], D)
+        for t in range(x.shape[1]):
+            c = torch.sigmoid(self.z(x[:, t]) + self.bias) * c + torch.tanh(self.c(x[:, t]))
+            h = torch.sigmoid(self.o(x[:, t])) * torch.tanh(c)
+            self.states.append((c,))
+        return h
 
 
 class InADict(Loop):
@@ -164,7 +176,7 @@ class Rows(Loop):
         return torch.stack(h, 1)[:, -1]
 
 
-TIME = [MinGRU, InTheLoop, MinLSTM, Selective, Decay, Memory, Leaky, TwoLines, InADict, Stacked, Rows]
+TIME = [MinGRU, InTheLoop, MinLSTM, Selective, Decay, Memory, Leaky, TwoLines, OwnCell, InADict, Stacked, Rows]
 
 
 class Residual(Loop):

@@ -106,7 +106,7 @@ def rings_of(calls: Calls) -> list[frozenset[Site]]:
             continue
         for _, j, _ in graph.edges[i]:
             if turn[j] < at and (other := site.get(turn[j])) in reads:
-                reads[mine].add(other)  # type: ignore[index, arg-type]
+                reads[mine].add(other)
     back: dict[Site, set[Site]] = {one: set() for one in reads}
     for one, others in reads.items():
         for other in others:
@@ -220,12 +220,12 @@ def _crossing(calls: Calls, ring: frozenset[Site], members: list[int]) -> dict[i
                 if turn[j] < at and turn[j] in inside and kinds.base_name(graph.names[j]) not in _BUFFERS:
                     last[(j, slot)] = at
     made: dict[int, list[Slot]] = defaultdict(list)
-    for slot in last:
-        made[turn[slot[0]]].append(slot)
+    for value in last:
+        made[turn[value[0]]].append(value)
     crossing: dict[int, list[Slot]] = {}
     alive: list[Slot] = []
     for at in members:
-        alive = [slot for slot in alive if last[slot] > at] + made.get(at, [])
+        alive = [value for value in alive if last[value] > at] + made.get(at, [])
         crossing[at] = alive
     return crossing
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from fadeout.call.batch import Closure, tensors
 from fadeout.call.guard import Guard
@@ -147,6 +147,7 @@ class Loops(Observer):
         self.uses = {key: uses for key, uses in self.uses.items() if key in chosen}
         for uses in self.uses.values():
             uses.last.clear()
+            uses.gradient.clear()  # a trace sends gradients past the same hooks; the loss's own comes after
         self._names = None
         return {}
 
@@ -251,7 +252,7 @@ def loop_profiles(
         steps = again.results[key]
         if len(steps) < LEAST:
             continue
-        seeds = own([uses.gradient.get(place) for place in range(len(steps[-1]))], steps[-1])
+        seeds = own([_fitting(uses.gradient.get(n), t) for n, t in enumerate(steps[-1])], _edges(steps[-1]))
         row = _backward(steps, seeds, uses.path, again.detached[key])
         if key in again.cells:
             row = _with_twin(row, again.cells[key], again.arguments[key], steps, seeds)
@@ -267,9 +268,18 @@ def _backward(
     if by_noise:
         draw = torch.Generator().manual_seed(0)
         seeds = [torch.randn(t.shape, generator=draw).to(t) for t in last]
-    fits = [g.to(t.dtype) if g is not None and g.shape == t.shape else None for t, g in zip(last, seeds, strict=True)]
-    gains, reached = back_from(steps, fits, half=any(t.dtype is torch.float16 for step in steps for t in step))
+    half = any(t.dtype is torch.float16 for step in steps for t in step)
+    gains, reached = back_from([_edges(step) for step in steps], seeds, half=half)
     return replace(profile(path, gains, by_noise=by_noise), cut=_cut(reached, detached))
+
+
+def _edges(tensors: list[Tensor]) -> list[GradientEdge]:
+    return [get_gradient_edge(t) for t in tensors]
+
+
+def _fitting(gradient: Tensor | None, result: Tensor) -> Tensor | None:
+    """The gradient of the first pass, for the same result of the second."""
+    return gradient.to(result.dtype) if gradient is not None and gradient.shape == result.shape else None
 
 
 def _cut(reached: list[bool], detached: list[tuple[int, str]]) -> Cut | None:

@@ -12,10 +12,9 @@ from fadeout.probe.recurrent.through_time import one_decade
 from fadeout.records import TimeProfile
 
 SEED = 2.0**40  # exact, and taken off again: a fade of 50 decades stays inside float32
-State = Tensor | GradientEdge
 
 
-def own(gradients: Sequence[Tensor | None], results: Sequence[State]) -> list[Tensor | None]:
+def own(gradients: Sequence[Tensor | None], results: Sequence[GradientEdge]) -> list[Tensor | None]:
     """What the loss sends to each part of the last state itself: to an LSTM's cell without what comes through h.
 
     h = o tanh(c) is made from c, so autograd's gradient of c has h's in it.  Of more than two
@@ -34,7 +33,7 @@ def own(gradients: Sequence[Tensor | None], results: Sequence[State]) -> list[Te
 
 
 def back_from(
-    steps: Sequence[Sequence[State]], seeds: Sequence[Tensor | None], *, half: bool
+    steps: Sequence[Sequence[GradientEdge]], seeds: Sequence[Tensor | None], *, half: bool
 ) -> tuple[tuple[float, ...], list[bool]]:
     """Decades from lag 0 to each lag, and which steps the graph reaches.
 
