@@ -237,3 +237,57 @@ def test_no_trace_is_left_and_gradients_are_those_of_a_plain_step():
     random = torch.get_rng_state()
     exam(model, data)
     assert torch.equal(random, torch.get_rng_state()) and all(p.grad is None for p in model.parameters())
+
+
+class Once(torch.autograd.Function):
+    """An operation whose backward can be run once only."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.held = [x]
+        return x * 1.0
+
+    @staticmethod
+    def backward(ctx, g):
+        if not ctx.held:
+            raise RuntimeError("gone")
+        ctx.held.clear()
+        return g
+
+
+class OnceOnly(Loop):
+    def run(self, x):
+        z, h = torch.sigmoid(self.z(x)), x.new_zeros(x.shape[0], 6)
+        for t in range(x.shape[1]):
+            h = Once.apply((1 - z[:, t]) * h + z[:, t] * x[:, t, :1])
+        return h
+
+
+def test_a_backward_that_runs_only_once_costs_the_profile_and_not_the_exam():
+    found = exam(ready(OnceOnly), batch(20))
+    assert found.time == () and found.verdict != "not_finite"
+    assert any("no time profile" in note for note in found.environment.notes)
+
+
+class Masked(Net):
+    """Sequences of several lengths: the state waits where one has ended."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 6)
+
+    def forward(self, x):
+        h, self.states = x.new_zeros(x.shape[0], 6), []
+        ends = 3 * torch.arange(1, 7).unsqueeze(1)
+        for t in range(x.shape[1]):
+            alive = (t < ends).float()
+            h = alive * self.cell(x[:, t], h) + (1 - alive) * h
+            self.states.append((h,))
+        return self.head(h)
+
+
+def test_a_state_that_waits_behind_its_cell_is_measured_where_it_is_carried():
+    model, data = Masked(), batch(20)
+    (row,) = (row for row in exam(model, data).time if row.steps)
+    expected = gradients_at_the_states(model, data)
+    assert row.log_gain == pytest.approx([v - expected[0] for v in expected], abs=1e-3)

@@ -40,6 +40,7 @@ class AlongTime(Instrument):
         if held.of(Origins).hunt is not None:
             self.recurrence.profiles([])  # which notes the step that is not finite
             return
+        self.notes += self.loops.notes
         arrived = held.first.tape.arrived
         found = [traced.with_early(arrived) for traced in self.loops.traced]
         if self.loops.found:

@@ -75,6 +75,8 @@ class Loops(Observer):
         self._names: Names | None = None
         self._detached: list[tuple[int, str]] = []
         self._spared = False
+        self._again = False  # the pass was taken before, and its backward refused
+        self.notes: list[str] = []
 
     def forward(self, names: Names) -> None:
         self._names = names
@@ -148,15 +150,17 @@ class Loops(Observer):
         for uses in self.uses.values():
             uses.last.clear()
             uses.gradient.clear()  # a trace sends gradients past the same hooks; the loss's own comes after
-        self._names = None
+        self._names, self._again = None, True
         return {}
 
     def _trace(self, calls: Calls, state: Carried, carry: Carry) -> Traced | None:
-        if self._spared:
-            return None  # one more backward would read what can be read once only
+        if self._spared or self._again:  # one more backward would read what can be read once only
+            self.notes.append(f"a loop of {state.calls:,} steps: no time profile: its backward runs only once")
+            return None
         try:
             return trace(calls, state, carry, self._detached)
-        except RuntimeError:  # an operation that autograd.grad may not run through
+        except Exception as error:  # the user's hooks and functions run, and not all let autograd.grad through
+            self.notes.append(f"a loop of {state.calls:,} steps: no time profile: {error}")
             return None
 
 
