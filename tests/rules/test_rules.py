@@ -180,6 +180,20 @@ def test_a_fade_along_time_alarms_for_a_plain_layer_and_waits_for_a_plateau_of_a
     assert codes(plain, "warning") == ["FO108"] and codes(gated, "note") == ["FO108"]
 
 
+def test_of_several_recurrences_the_one_that_fades_counts_unless_another_carries_the_same_time():
+    state = (("state", math.nan, 0.9),)
+    fades, carries = along_time(-8.0, state), along_time(-0.1, state)
+    stack = reading(time=(fades, replace(carries, path="rnn.l1")))
+    apart = reading(time=(fades, replace(carries, path="decoder", steps=12)))
+    assert codes(course([stack] * 5, STUCK)) == [] and codes(course([apart] * 5, STUCK)) == ["FO108"]
+
+
+def test_a_fixed_decay_is_no_gate_and_its_line_is_named():
+    row = replace(along_time(-8.0, (("decay", 0.8, math.nan),)), cause="decay", line="net.py:12")
+    (found,) = (f for f in diagnose(course([reading(time=(row,))] * 5, STUCK)) if f.code == "FO108")
+    assert (found.level, found.line) == ("alarm", "net.py:12") and any("decay" in help for help in found.helps)
+
+
 def test_signs_that_contradict_each_other_leave_the_verdict_open():
     turned = [reading(-8.0), reading(-8.0), reading(5.0), reading(5.0), reading(5.0)]
     found = course(turned, STUCK)

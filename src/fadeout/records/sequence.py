@@ -67,15 +67,17 @@ class TimeProfile:
         log_gain: Decades from lag 0 to each lag.
         paths: (name, share of the gradient at each lag): "cell" by the product of the forget
             gates alone, "hidden" through the recurrent weight, "above" through the layer above.
-        gates: (name, mean openness 0 to 1, mean slope).
+        gates: (name, mean openness 0 to 1, mean slope).  Of a loop that multiplies each element of its
+            state by a gate or a fixed decay: ("keep" or "decay", mean factor kept a step, nan).
         source: "loss", or "noise" where the loss does not read the last step.
         gate_horizon: What the parameters alone say.
-        cause: What ends the reach: "recurrent weight", "slope", "forget gates closed" or
-            "truncation"; "" where a decade is never lost, or no cause could be told.
+        cause: What ends the reach: "recurrent weight", "slope", "forget gates closed", "decay" (a
+            fixed factor below 1) or "truncation"; "" where a decade is never lost, or no cause could be told.
         spectrum: The Jacobian of the last step; None where it was not measured.
         cut: Where the graph ends before the sequence does; None where it does not.
         early: log10 of the largest gradient of the whole loss in the first tenth of the steps over
             the largest in any step; nan where not measured.
+        line: The user's source line that carries the state of a hand-written loop, "net.py:12".
     """
 
     path: str
@@ -90,6 +92,7 @@ class TimeProfile:
     spectrum: StepSpectrum | None = None
     cut: Cut | None = None
     early: float = float("nan")
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

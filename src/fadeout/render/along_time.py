@@ -165,12 +165,12 @@ def part(share: float) -> str:
 
 
 def openness(row: TimeRow) -> tuple[str, ...]:
-    """'input 50 % open, slope 0.25'; a candidate has no openness."""
+    """'input 50 % open, slope 0.25', 'decay 80 % kept'; a candidate has no openness."""
     said = []
     for name, is_open, slope in row.gates:
         parts = []
         if not math.isnan(is_open):
-            parts.append(f"{words.share(is_open)} open")
+            parts.append(f"{words.share(is_open)} {'kept' if name == 'decay' else 'open'}")
         if not math.isnan(slope):
             parts.append(f"slope {slope:.2f}")
         if parts:

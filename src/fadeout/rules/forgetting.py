@@ -8,7 +8,12 @@ from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
 from fadeout.rules.signs import gated, time_fade
 
-_KINDS: dict[str, Kind] = {"recurrent weight": "weight", "slope": "slope", "forget gates closed": "slope"}
+_KINDS: dict[str, Kind] = {
+    "recurrent weight": "weight",
+    "slope": "slope",
+    "forget gates closed": "slope",
+    "decay": "weight",
+}
 _GATED = advise("an LSTM or GRU", "lstm", "gru")
 _HELPS: dict[str, tuple[Advice | str, ...]] = {
     "recurrent weight": (
@@ -17,6 +22,7 @@ _HELPS: dict[str, tuple[Advice | str, ...]] = {
     ),
     "slope": ("smaller input weights, so that the state stays off tanh's flat sides", _GATED),
     "forget gates closed": (advise("a forget bias of 1 or more, or chrono initialisation", "forget_bias", "chrono"),),
+    "decay": ("a decay nearer to 1, a longer time constant for some of the units",),
     "truncation": (advise("longer chunks between detach() calls", "keep_graph"),),
 }
 
@@ -55,7 +61,7 @@ def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> 
         level=level,  # type: ignore[arg-type]
         claim=f"the gradient loses {lost} on its way back through {row.steps:,} steps of {named(row.path)}: {cause}",
         where=tuple(dict.fromkeys((_module(row.path), row.path))),
-        line=row.cut.line if row.cut is not None else "",
+        line=row.cut.line if row.cut is not None else row.line,
         decades=row.early,
         expected=math.nan,
         since=since(reading, lambda p: _fades(p, limits)),

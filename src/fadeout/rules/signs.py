@@ -72,14 +72,22 @@ def chain_fade(reading: Reading) -> Chain | None:
 
 
 def time_fade(reading: Reading) -> TimeProfile | None:
-    """The recurrent layer whose first steps receive least of the whole loss's gradient."""
-    known = [row for row in reading.time if not math.isnan(row.early)]
-    return max(known, key=lambda row: row.early, default=None)
+    """The recurrence whose first steps receive least of the whole loss's gradient.
+
+    Of several over equally many steps the one that fades least counts: the layers of a stack carry
+    the same time side by side, and what one loses another may bring.
+    """
+    carries: dict[int, TimeProfile] = {}
+    for row in reading.time:
+        best = carries.get(row.steps)
+        if not math.isnan(row.early) and (best is None or row.early > best.early):
+            carries[row.steps] = row
+    return min(carries.values(), key=lambda row: row.early, default=None)
 
 
 def gated(row: TimeProfile) -> bool:
     """Whether a recurrent layer has gates: its reach at the start says little about what it can learn."""
-    return len(row.gates) > 1
+    return any(name not in ("state", "decay") for name, _, _ in row.gates)
 
 
 def growth(reading: Reading) -> list[tuple[str, float]]:

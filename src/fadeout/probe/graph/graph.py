@@ -14,6 +14,8 @@ from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.graph.walk import Walk, walk_from
 from fadeout.records import Gap, Kind, Unaccounted
 
+Site = tuple[str, int, int]  # module that ran, id of the code, instruction: one line of the user's
+
 
 @dataclass(slots=True)
 class Graph:
@@ -34,6 +36,7 @@ class Graph:
         loss_side: Nodes on the loss's side of the output.
         matrix: Nodes that apply weights.
         turn: When a node was made in the forward, as a running number.
+        calls: Per line: when the forward made an operation there, in the graph or not.
         opaque: A custom function stands on the way, which may train parameters unseen.
         covered: Ids of the leaf tensors that operations of the account apply, scale by or add.
         to_data: Per node: it leads to an end, or is one; false on the way to beginnings alone.
@@ -62,6 +65,7 @@ class Graph:
     line: list[tuple[Any, int]]
     total: int
     turn: list[int] = field(default_factory=list)
+    calls: dict[Site, list[int]] = field(default_factory=dict)
     multiplies: dict[int, list[int]] = field(default_factory=dict)
     unaccounted: list[Unaccounted] = field(default_factory=list)
     opaque: bool = False
@@ -85,6 +89,9 @@ def build(loss: Tensor, names: Names, modules: list[tuple[str, nn.Module]], *, w
     walk = Walk(*walk_from(root), names, modules)
     walk.within = within
     graph = _shorten(walk, find_ends(walk, within=within))
+    for turn, (path, _, _, code, at) in enumerate(names.of.values()):
+        if code is not None:
+            graph.calls.setdefault((path, id(code), at), []).append(turn)
     homes = {
         id(p): readable_path(path)
         for path, module in modules

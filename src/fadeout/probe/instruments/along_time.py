@@ -40,11 +40,13 @@ class AlongTime(Instrument):
         if held.of(Origins).hunt is not None:
             self.recurrence.profiles([])  # which notes the step that is not finite
             return
-        found: list[TimeProfile] = []
+        self.notes += self.loops.notes
+        arrived = held.first.tape.arrived
+        found = [traced.with_early(arrived) for traced in self.loops.traced]
         if self.loops.found:
             held.guard.rewind()
             autocast = held.question.autocast
-            found = loop_profiles(self.loops, held.subject, held.closure, held.guard, autocast=autocast)
+            found += loop_profiles(self.loops, held.subject, held.closure, held.guard, autocast=autocast)
         self._found = self.recurrence.profiles(found)
 
     def fields(self, seen: Observed) -> dict[str, Any]:

@@ -129,6 +129,9 @@ class Units(Instrument):
         self._batch = names.samples
         self._root = names.watched
         self._later = names.later
+        self.samples, self._outputs, self._slopes = {}, [], []  # of a pass that was refused and is taken again
+        for kept in (self._results, self._by_module, self._sums):
+            kept.clear()
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
         """One function returned: keep numbers of its result, never the result."""

@@ -7,7 +7,7 @@ from fadeout.records.decades import log10
 
 
 def cause_of(profile: TimeProfile, ledger: Ledger) -> str:
-    """ "recurrent weight", "slope", "forget gates closed", "truncation"; "" where none can be told.
+    """ "recurrent weight", "slope", "forget gates closed", "decay", "truncation"; "" where none can be told.
 
     A graph that ends before the decade is lost is truncation.  A gated layer whose gates alone
     account for half of the loss is told by them.  Elsewhere the loss a step is split into the
@@ -19,6 +19,8 @@ def cause_of(profile: TimeProfile, ledger: Ledger) -> str:
     lost = profile.log_gain[lag]
     if profile.cut is not None and lost == -math.inf:
         return "truncation"
+    if profile.cause:
+        return profile.cause  # a loop whose state passes nothing but these factors
     gates = {name: (is_open, slope) for name, is_open, slope in profile.gates}
     rate = lost / lag
     for name in ("forget", "keep"):

@@ -1,57 +1,58 @@
 """Loops: hand-written recurrences, seen as one module or one line that runs again and again on new data.
 
-The first pass counts calls and keeps the gradient of the last one's result.  Only where a loop
-was found does a second forward run, and one backward from the last step's result alone: its
+The first pass counts calls of modules and keeps the gradient of the last one's result.  Where the
+state is carried by lines of code, its profile is taken at once.  Only where a module was found that
+carries it does a second forward run, and one backward from the last step's result alone: its
 gradients at the earlier results are the profile.
 """
 
 import math
-from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from fadeout.call.batch import Closure, tensors
 from fadeout.call.guard import Guard
 from fadeout.call.modes import autocast_of
 from fadeout.call.subject import Subject
 from fadeout.errors import FadeoutError
-from fadeout.probe.account.norms import norm, read
 from fadeout.probe.account.passes import Observer
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph.cuts import node_of
-from fadeout.probe.graph.graph import Graph
+from fadeout.probe.graph.graph import Graph, Site
 from fadeout.probe.graph.lines import line_of
 from fadeout.probe.graph.names import Names
+from fadeout.probe.recurrent.carried import LEAST, Calls, Carried, carried, read_calls, rings_of
+from fadeout.probe.recurrent.news import Carry, carry_of, step_between
 from fadeout.probe.recurrent.spectrum import step_spectra
-from fadeout.probe.recurrent.through_time import one_decade, time_profile
+from fadeout.probe.recurrent.state_lines import Traced, trace
+from fadeout.probe.recurrent.steps import back_from, own, profile
+from fadeout.probe.recurrent.through_time import time_profile
 from fadeout.probe.recurrent.unrolled import State
 from fadeout.probe.recurrent.watch import as_record
 from fadeout.records import Cut, TimeProfile
 
-LEAST = 8  # uses of one weight in one pass from which they are time
 MOST = 4  # loops that are profiled
-SEED = 2.0**40  # exact, and taken off again: a fade of 50 decades stays inside float32
-_APPLIES = frozenset("linear matmul mm addmm bmm einsum __matmul__ __rmatmul__ mv addmv bilinear".split())
 _CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 
 
 @dataclass(slots=True)
 class _Uses:
-    """Calls of one module, or of one line of code.
+    """Calls of one module.
 
     Attributes:
-        last: The autograd nodes of the last two results.
+        last: The autograd nodes of the last three results.
         memory: Storages of the result before the last one: a detached state still lies there.
         severed: The last call read that result without its graph.
         gradient: What arrived at the results of the last call, by their place among them.
     """
 
     path: str
+    kind: type[nn.Module]
     calls: int = 0
     last: list[list[Node]] = field(default_factory=list)
     memory: set[int] = field(default_factory=set)
@@ -60,42 +61,50 @@ class _Uses:
 
 
 class Loops(Observer):
-    """Counts calls of modules and lines, and finds those that are steps in time."""
+    """Counts calls of modules, and finds modules and lines that are steps in time.
+
+    Attributes:
+        found: Modules, to be profiled by a second forward.
+        traced: Loops carried by lines, profiled already.
+    """
 
     def __init__(self) -> None:
-        self.uses: dict[Hashable, _Uses] = {}
-        self.found: list[tuple[Hashable, _Uses]] = []
+        self.uses: dict[int, _Uses] = {}
+        self.found: list[tuple[int, _Uses]] = []
+        self.traced: list[Traced] = []
         self._names: Names | None = None
+        self._detached: list[tuple[int, str]] = []
+        self._spared = False
+        self._again = False  # the pass was taken before, and its backward refused
+        self.notes: list[str] = []
 
     def forward(self, names: Names) -> None:
         self._names = names
-        self.uses = {}
-        names.listen(self, calls=_APPLIES, leaves=True)
+        self.uses, self._detached = {}, []
+        names.listen(self, calls=frozenset({"detach", "detach_"}), leaves=True)
+
+    def leave_saved(self) -> None:
+        self._spared = True
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
-        """An operation with weights ran at a line of the user's code."""
-        if node is None or function not in _APPLIES:
-            return
+        """Something was detached: perhaps a state."""
         assert self._names is not None
-        origin = self._names.of.get(node)
-        if origin is not None and origin[3] is not None:
-            self._count((path, id(origin[3]), origin[4]), path or line_of(origin[3], origin[4]), (), [out])
+        self._detached.append((len(self._names.of), line_of(*self._names.let_go)))
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """A module returned; steps of a recurrence return states, (N, D) each."""
-        if not isinstance(module, nn.RNNBase) and torch.is_grad_enabled():
-            self._count(id(module), path, args, [t for t in tensors(out) if node_of(t) is not None])
-
-    def _count(self, key: Hashable, path: str, args: tuple[Any, ...], results: list[Tensor]) -> None:
-        uses = self.uses.get(key)
+        if isinstance(module, nn.RNNBase) or not torch.is_grad_enabled():
+            return
+        uses = self.uses.get(id(module))
         if uses is None:
-            uses = self.uses[key] = _Uses(path)
+            uses = self.uses[id(module)] = _Uses(path, type(module))
         number = uses.calls = uses.calls + 1
-        if number < LEAST - 1 or not results:
+        results = [t for t in tensors(out) if node_of(t) is not None]
+        if number < LEAST - 2 or not results:
             return
         uses.severed = any(not t.requires_grad and t.data_ptr() in uses.memory for t in tensors(args))
         uses.memory = {t.data_ptr() for t in results}
-        uses.last = [*uses.last[-1:], [node for t in results if (node := node_of(t)) is not None]]
+        uses.last = [*uses.last[-2:], [node for t in results if (node := node_of(t)) is not None]]
         for place, tensor in enumerate(results):
             if not tensor.requires_grad:
                 continue
@@ -108,47 +117,80 @@ class Loops(Observer):
 
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         """Between forward and backward: which of them are steps in time, the outermost first."""
-        root = "" if self._names is None else self._names.path_of(self._names.watched)
-        often = [(key, uses) for key, uses in self.uses.items() if uses.calls >= LEAST and len(uses.last) == 2]
-        modules = [(k, u) for k, u in often if isinstance(k, int) and u.path != root]
-        outer = [
-            (k, u) for k, u in modules if not any(u.path.startswith(f"{v.path}.") for _, v in modules if v is not u)
+        assert self._names is not None
+        root = self._names.path_of(self._names.watched)
+        often = [(k, u) for k, u in self.uses.items() if u.calls >= LEAST and len(u.last) == 3 and u.path != root]
+        outer = [(k, u) for k, u in often if not any(u.path.startswith(f"{v.path}.") for _, v in often if v is not u)]
+        calls = read_calls(graph)
+        rings = rings_of(calls)
+        index = {node: i for i, node in enumerate(graph.nodes)} if outer else {}
+        places = {
+            k: [{i for node in last if (i := _place(node, index)) is not None} for last in u.last] for k, u in outer
+        }
+        modules = [
+            (k, u) for k, u in outer if _is_time(calls, rings, places[k], severed=u.severed, spared=self._spared)
         ]
-        index = {node: i for i, node in enumerate(graph.nodes)}
-        self.found = [(k, u) for k, u in outer if _is_time(graph, index, u)]
-        covered = [u.path for _, u in self.found]
-        for key, uses in often:
-            inside = any(uses.path == path or uses.path.startswith(f"{path}.") for path in covered)
-            if not isinstance(key, int) and not inside and _is_time(graph, index, uses):
-                self.found.append((key, uses))
-        self.found = self.found[:MOST]
+        self.traced = []
+        for state in carried(calls, rings):
+            carry = carry_of(calls, state, spared=self._spared)
+            if carry is None:
+                continue
+            inside = [(k, u) for k, u in modules if _within(state, u.path)]
+            owner = next((u for k, u in inside if {i for i, _ in state.states[-1]} <= places[k][-1]), None)
+            if owner is not None and owner.kind in _CELLS:
+                continue  # its results are the states, and it has an exact twin
+            row = self._trace(calls, state, carry) if len(self.traced) < MOST else None
+            if row is not None:
+                modules = [pair for pair in modules if pair not in inside]
+                path = row.row.path if owner is None else owner.path
+                self.traced.append(replace(row, row=replace(row.row, path=path)))
+        self.found = modules[: MOST - len(self.traced)]
         chosen = {key for key, _ in self.found}
         self.uses = {key: uses for key, uses in self.uses.items() if key in chosen}
         for uses in self.uses.values():
             uses.last.clear()
-        self._names = None
+            uses.gradient.clear()  # a trace sends gradients past the same hooks; the loss's own comes after
+        self._names, self._again = None, True
         return {}
 
+    def _trace(self, calls: Calls, state: Carried, carry: Carry) -> Traced | None:
+        if self._spared or self._again:  # one more backward would read what can be read once only
+            self.notes.append(f"a loop of {state.calls:,} steps: no time profile: its backward runs only once")
+            return None
+        try:
+            return trace(calls, state, carry, self._detached)
+        except Exception as error:  # the user's hooks and functions run, and not all let autograd.grad through
+            self.notes.append(f"a loop of {state.calls:,} steps: no time profile: {error}")
+            return None
 
-def _is_time(graph: Graph, index: dict[Node, int], uses: _Uses) -> bool:
-    """Whether the last call reads the one before it, and new data besides.
 
-    A weight-tied stack of layers reads its own result again, and nothing new.
+def _within(state: Carried, path: str) -> bool:
+    """Whether some line of a loop runs in a module or its parts."""
+    return any(runner == path or runner.startswith(f"{path}.") for runner, _, _ in state.sites)
+
+
+def _is_time(calls: Calls, rings: list[frozenset[Site]], last: list[set[int]], severed: bool, spared: bool) -> bool:
+    """Whether the last call of a module reads the one before it, and data that that one did not read.
+
+    A weight-tied stack of layers reads its own result again, and nothing new; neither does an
+    iteration on one and the same input.
     """
-    before = {i for node in uses.last[0] if (i := _place(node, index)) is not None}
-    waiting = [i for node in uses.last[1] if (i := _place(node, index)) is not None and i not in before]
-    seen, chained, fresh = set(waiting), False, False
-    ends = {i for i, _ in graph.ends}
-    while waiting and not (chained and fresh):
-        i = waiting.pop()
-        fresh = fresh or i in ends
-        for _, j, _ in graph.edges[i]:
-            if j in before:
-                chained = True
-            elif j not in seen:
-                seen.add(j)
-                waiting.append(j)
-    return fresh and (chained or uses.severed)
+    turn, graph = calls.turn, calls.graph
+    if severed and not last[1]:  # the graph holds the last step alone
+        return bool(last[2]) and bool(step_between(graph, turn, last[2], (), -1, spared=spared).read)
+    if not all(last):
+        return False
+    mine = {site for i in last[2] if (site := calls.site.get(turn[i])) is not None}
+    ring = {site for ring in rings if ring & mine for site in ring}
+
+    def own(j: int) -> bool:
+        return calls.site.get(turn[j]) in ring
+
+    since = [max(turn[i] for i in nodes) for nodes in last]
+    before, now = (
+        step_between(graph, turn, last[k], last[k - 1], since[k - 1], own=own, spared=spared) for k in (1, 2)
+    )
+    return bool(now.read - before.read) and (bool(now.way) or severed)
 
 
 def _place(node: Node | None, index: dict[Node, int]) -> int | None:
@@ -166,25 +208,18 @@ def _place(node: Node | None, index: dict[Node, int]) -> int | None:
 class _Again:
     """Keeps the results, and for torch's cells the arguments, of every step of the loops."""
 
-    def __init__(self, names: Names, wanted: set[Hashable]) -> None:
+    def __init__(self, names: Names, wanted: set[int]) -> None:
         self.names = names
         self.wanted = wanted
-        self.results: dict[Hashable, list[list[Tensor]]] = {key: [] for key in wanted}
-        self.arguments: dict[Hashable, list[tuple[Any, ...]]] = {key: [] for key in wanted}
-        self.cells: dict[Hashable, nn.Module] = {}
-        self.detached: dict[Hashable, list[tuple[int, str]]] = {key: [] for key in wanted}
+        self.results: dict[int, list[list[Tensor]]] = {key: [] for key in wanted}
+        self.arguments: dict[int, list[tuple[Any, ...]]] = {key: [] for key in wanted}
+        self.cells: dict[int, nn.Module] = {}
+        self.detached: dict[int, list[tuple[int, str]]] = {key: [] for key in wanted}
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
-        if function in ("detach", "detach_"):
-            line = line_of(*self.names.let_go)
-            for key, steps in self.results.items():
-                self.detached[key].append((len(steps), line))
-        elif node is not None and function in _APPLIES:
-            origin = self.names.of.get(node)
-            if origin is not None:
-                key = (path, id(origin[3]), origin[4])
-                if key in self.wanted:
-                    self.results[key].append([out])
+        line = line_of(*self.names.let_go)
+        for key, steps in self.results.items():
+            self.detached[key].append((len(steps), line))
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         key = id(module)
@@ -211,7 +246,7 @@ def loop_profiles(
     """
     names = Names(about.model, guard, watched=about.watched, modules=about.modules)
     again = _Again(names, {key for key, _ in loops.found})
-    names.listen(again, calls=_APPLIES | {"detach", "detach_"}, leaves=True)
+    names.listen(again, calls=frozenset({"detach", "detach_"}), leaves=True)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack, names:
         if autocast:
             stack.enter_context(autocast_of(about.model, autocast))
@@ -221,30 +256,12 @@ def loop_profiles(
         steps = again.results[key]
         if len(steps) < LEAST:
             continue
-        seeds = _own([uses.gradient.get(place) for place in range(len(steps[-1]))], steps[-1])
-        profile = _backward(steps, seeds, uses.path, again.detached[key])
+        seeds = own([_fitting(uses.gradient.get(n), t) for n, t in enumerate(steps[-1])], _edges(steps[-1]))
+        row = _backward(steps, seeds, uses.path, again.detached[key])
         if key in again.cells:
-            profile = _with_twin(profile, again.cells[key], again.arguments[key], steps, seeds)
-        found.append(profile)
+            row = _with_twin(row, again.cells[key], again.arguments[key], steps, seeds)
+        found.append(row)
     return found
-
-
-def _own(gradients: Sequence[Tensor | None], results: Sequence[Tensor]) -> list[Tensor | None]:
-    """What the loss sends to each of the last results itself: to an LSTM's cell without what comes through h.
-
-    h = o tanh(c) is made from c, so autograd's gradient of c has h's in it.
-    """
-    own = list(gradients)
-    for one, other in ((0, 1), (1, 0)) if len(results) == 2 else ():
-        g = gradients[one]
-        if g is None or own[other] is None:
-            continue
-        (through,) = torch.autograd.grad(
-            results[one], [results[other]], g.to(results[one].dtype), retain_graph=True, allow_unused=True
-        )
-        if through is not None:
-            own[other] = own[other] - through  # type: ignore[operator]
-    return own
 
 
 def _backward(
@@ -255,34 +272,18 @@ def _backward(
     if by_noise:
         draw = torch.Generator().manual_seed(0)
         seeds = [torch.randn(t.shape, generator=draw).to(t) for t in last]
-    pairs = [(t, g) for t, g in zip(last, seeds, strict=True) if g is not None and g.shape == t.shape]
-    flat = [t for step in steps for t in step]
-    seed = 1.0 if any(t.dtype is torch.float16 for t in flat) else SEED  # which float16 can't hold
-    given = torch.autograd.grad(
-        [t for t, _ in pairs],
-        flat,
-        [g.to(t.dtype) * seed for t, g in pairs],
-        retain_graph=True,
-        allow_unused=True,
-    )
-    nothing = torch.zeros((), dtype=torch.float64)
-    lengths = iter(read([norm(g, exact=True) if g is not None else nothing for g in given]))
-    *joint, start = [math.hypot(*(next(lengths) for _ in step)) for step in steps]
-    arrived = iter(given)
-    reached = [sum(next(arrived) is not None for _ in step) > 0 for step in steps]  # any() would stop early
-    gains = (0.0, *(math.log10(v / start) if v > 0 and start > 0 else -math.inf for v in reversed(joint)))
-    horizon = one_decade(gains)
-    return TimeProfile(
-        path=path,
-        horizon=math.inf if horizon is None else horizon,
-        steps=len(steps),
-        log_gain=gains,
-        paths=(),
-        gates=(),
-        source="noise" if by_noise else "loss",
-        gate_horizon=None,
-        cut=_cut(reached, detached),
-    )
+    half = any(t.dtype is torch.float16 for step in steps for t in step)
+    gains, reached = back_from([_edges(step) for step in steps], seeds, half=half)
+    return replace(profile(path, gains, by_noise=by_noise), cut=_cut(reached, detached))
+
+
+def _edges(tensors: list[Tensor]) -> list[GradientEdge]:
+    return [get_gradient_edge(t) for t in tensors]
+
+
+def _fitting(gradient: Tensor | None, result: Tensor) -> Tensor | None:
+    """The gradient of the first pass, for the same result of the second."""
+    return gradient.to(result.dtype) if gradient is not None and gradient.shape == result.shape else None
 
 
 def _cut(reached: list[bool], detached: list[tuple[int, str]]) -> Cut | None:
