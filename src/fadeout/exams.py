@@ -150,6 +150,7 @@ def concluded(
         time=reading.time,
         tokens=reading.tokens,
         streams=reading.streams,
+        terms=reading.terms,
         course=_training(reading.course),
     )
 

@@ -18,7 +18,7 @@ X = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(16) % 3
 TOP = {
     "schema", "verdict", "sentence", "progress", "decades", "decades_per_layer", "effective_depth", "weight_layers",
-    "effective_blocks", "ledger", "layers", "forecast", "time", "tokens", "streams", "course",
+    "effective_blocks", "ledger", "layers", "forecast", "time", "tokens", "streams", "terms", "course",
     "findings", "environment", "plan", "wont_help",
 }  # fmt: skip
 LEDGER = {"log_gain", "stages", "by_kind", "trunk", "ends", "unaccounted", "closing_error"}

@@ -301,6 +301,7 @@ class Exam:
     time: tuple[TimeProfile, ...] = ()
     tokens: tuple[TokenProfile, ...] = ()
     streams: Streams | None = None
+    terms: tuple[LossTerm, ...] = ()
     course: Training | None = None
     plan: tuple[Planned, ...] | None = None
     wont_help: tuple[Planned, ...] | None = None

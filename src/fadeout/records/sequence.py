@@ -71,8 +71,9 @@ class TimeProfile:
             state by a gate or a fixed decay: ("keep" or "decay", mean factor kept a step, nan).
         source: "loss", or "noise" where the loss does not read the last step.
         gate_horizon: What the parameters alone say.
-        cause: What ends the reach: "recurrent weight", "slope", "forget gates closed", "decay" (a
-            fixed factor below 1) or "truncation"; "" where a decade is never lost, or no cause could be told.
+        cause: What ends the reach: "recurrent weight", "slope", "forget gates closed", "forget gates half
+            open" (as torch starts them), "decay" (a fixed factor below 1) or "truncation"; "" where a
+            decade is never lost, or no cause could be told.
         spectrum: The Jacobian of the last step; None where it was not measured.
         cut: Where the graph ends before the sequence does; None where it does not.
         early: log10 of the largest gradient of the whole loss in the first tenth of the steps over

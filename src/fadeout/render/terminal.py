@@ -7,7 +7,17 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from fadeout.records import Exam
-from fadeout.render import account_text, along_text, depth_text, findings_text, printout, sentences, tones, views
+from fadeout.render import (
+    account_text,
+    along_text,
+    depth_text,
+    findings_text,
+    loss_terms,
+    printout,
+    sentences,
+    tones,
+    views,
+)
 from fadeout.render.layout import PROSE, Page, dim, fit, flow, page_of, prose, wrap, wrap_keep
 
 VERDICT_STYLES = {"good": "bold green", "open": "bold yellow"}
@@ -91,6 +101,7 @@ def _lines(report: Report, page: Page) -> Iterator[Text]:
     yield from depth_text.profile(views.depth(exam), page)
     yield from along_text.along(exam, page)
     yield from along_text.across(exam, page)
+    yield from loss_terms.account(exam, page)
     yield from account_text.unaccounted(exam.ledger, page)
     yield from findings_text.full(exam, page, report.findings)
     yield from findings_text.advice(exam, page, report.next_steps)
@@ -100,7 +111,7 @@ def _lines(report: Report, page: Page) -> Iterator[Text]:
 def _verdict(exam: Exam, page: Page) -> Iterator[Text]:
     head, rest = sentences.headline(exam)
     said, *more = sentences.lines_of(rest)
-    style = VERDICT_STYLES.get(tones.VERDICT_TONES.get(exam.verdict, ""), "bold red")
+    style = VERDICT_STYLES.get(tones.verdict_tone(exam), "bold red")
     left = len(head)
     for line in wrap(f"{head} {said}", min(page.width, PROSE) - 2):
         out = Text("  " + line)

@@ -33,6 +33,13 @@ class Trouble:
 NOTHING = Trouble(sign=0, most="plain")
 
 
+def verdict_tone(exam: Exam) -> Literal["good", "open", "bad"]:
+    """Good only where nothing speaks against it: a network that learns nothing is not well, whatever flows."""
+    if exam.verdict == "flows" and exam.progress == "does_not_learn":
+        return "open"
+    return VERDICT_TONES.get(exam.verdict, "bad")
+
+
 def trouble(exam: Exam) -> Trouble:
     """Red for what an alarm is about, yellow at most for a warning, no colour in a healthy network."""
     if exam.verdict == "undetermined":

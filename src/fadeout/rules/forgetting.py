@@ -12,6 +12,7 @@ _KINDS: dict[str, Kind] = {
     "recurrent weight": "weight",
     "slope": "slope",
     "forget gates closed": "slope",
+    "forget gates half open": "slope",
     "decay": "weight",
 }
 _GATED = advise("an LSTM or GRU", "lstm", "gru")
@@ -22,6 +23,9 @@ _HELPS: dict[str, tuple[Advice | str, ...]] = {
     ),
     "slope": ("smaller input weights, so that the state stays off tanh's flat sides", _GATED),
     "forget gates closed": (advise("a forget bias of 1 or more, or chrono initialisation", "forget_bias", "chrono"),),
+    "forget gates half open": (
+        advise("a forget bias of 1 or more, or chrono initialisation: torch starts it near 0", "forget_bias", "chrono"),
+    ),
     "decay": ("a decay nearer to 1, a longer time constant for some of the units",),
     "truncation": (advise("longer chunks between detach() calls", "keep_graph"),),
 }

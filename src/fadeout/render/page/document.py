@@ -54,7 +54,7 @@ def side_by_side(
     cards = []
     for i, (exam, name, depth) in enumerate(zip(exams, view.names, depths, strict=True)):
         word, rest = sentences.headline(exam)
-        colour = tones.VERDICT_TONES.get(exam.verdict, "bad")
+        colour = tones.verdict_tone(exam)
         chart = (
             _drawing(charts.profile(depth, levels=levels), drawn, f"{i + 1}-", legend_last=True) if depth.points else ""
         )

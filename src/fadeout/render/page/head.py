@@ -11,7 +11,7 @@ from fadeout.render.page.section import Section
 def section(exam: Exam) -> Section:
     word, rest = sentences.headline(exam)
     said, *more = sentences.lines_of(rest)
-    colour = tones.VERDICT_TONES.get(exam.verdict, "bad")
+    colour = tones.verdict_tone(exam)
     said_of = (*more, sentences.effective_depth(exam), sentences.effective_blocks(exam), sentences.forecast(exam))
     parts = [f'<h1><b class="{colour}">{escape(word)}</b> {marked(said)}</h1>']
     parts += [tags.prose(sentence) for sentence in said_of if sentence]
