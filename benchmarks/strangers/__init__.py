@@ -1,0 +1,22 @@
+"""Programs written by someone who never saw the rules of the diagnosis, by which it is scored."""
+
+from benchmarks.strangers import attention, plain, recurrences
+from benchmarks.strangers.record import Stranger, Truth
+from benchmarks.truth.case import Case
+
+FAMILIES = (attention, plain, recurrences)
+
+
+def strangers() -> list[Stranger]:
+    """Every case with its truth, before training has spoken."""
+    return [found for family in FAMILIES for found in family.strangers()]
+
+
+def cases() -> list[Case]:
+    """Every case, before training has spoken."""
+    return [found.case for found in strangers()]
+
+
+def truths() -> dict[str, Truth]:
+    """What the author knows of each case, by its name."""
+    return {found.case.name: found.truth for found in strangers()}
