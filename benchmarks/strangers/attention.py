@@ -372,12 +372,12 @@ def _freeze(model: nn.Module) -> nn.Module:
 def _readers() -> list[Stranger]:
     make = partial(Perceiver, 16, 3, 1)
     perceiver = regress("perceiver", lambda: make(0.25), spread_of_set, lr=5e-3, steps=250)
-    hopfield = classify("hopfield", lambda: Hopfield(4.0), flat_digits, lr=5e-3)
+    hopfield = classify("hopfield", lambda: Hopfield(4.0), flat_digits, lr=1e-2, steps=400)
     return [
         healthy(perceiver, "today"),
         sick(
-            "latents-zero", perceiver, "today", ("bad_init", "saturated", "vanishing"),
-            "Start the latents at random and scale the logits by 1/sqrt(d).", trap=True,
+            "logits-unscaled", perceiver, "today", ("bad_init", "saturated", "vanishing"),
+            "Scale the logits by 1/sqrt(d).", trap=True,
             model=lambda: make(60.0), where=("read",), causes=("slope", "mix"),
         ),
         elsewhere("one-side-squeezed", perceiver, "today", "Give output and target the same shape.", loss=mean_loss),

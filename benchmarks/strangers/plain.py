@@ -201,8 +201,8 @@ def _deep() -> list[Stranger]:
     tanh = classify("tanh-12", lambda: xavier(stack(64, 32, 10, 12, nn.Tanh)), flat_digits, optimizer=sgd(0.05))
     return [
         healthy(sound, "classic"),
-        sick("std-0.01", sound, "classic", ("vanishing", "bad_init"), "Scale the weights after He.",
-             model=relu(0.01), **weights),
+        sick("std-0.001", sound, "classic", ("vanishing", "bad_init"), "Scale the weights after He.",
+             model=relu(0.001), **weights),
         sick("biases-minus-4", sound, "classic", ("dead", "bad_init"), "Start the biases at 0.",
              model=relu(0.2, -4.0), where=("0", "1", "2", "3", "4", "5"), causes=("slope", "weight")),
         sick("constant", sound, "classic", ("bad_init",), "Draw the weights at random.",
@@ -297,7 +297,7 @@ def fading(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
 def _wrapped() -> list[Stranger]:
     weighted = regress("weight-norm", lambda: stack(12, 32, 1, 4, nn.Tanh, weight_norm), teacher, lr=5e-3)
     spectral = classify(
-        "spectral-norm", lambda: stack(2, 48, 2, 3, nn.LeakyReLU, spectral_norm), wedges, lr=1e-2, steps=300
+        "spectral-norm", lambda: stack(64, 32, 10, 3, nn.LeakyReLU, spectral_norm), flat_digits, lr=1e-2
     )
 
     def gained(value: float) -> Callable[[], nn.Module]:
@@ -341,7 +341,7 @@ def _widths() -> list[Stranger]:
              model=lambda: Radial(40.0, 0.5), where=("",), causes=("slope", "other", "mix")),
         healthy(raw, "classic"),
         sick("bytes", raw, "classic", ("saturated", "vanishing"), "Standardise the inputs.",
-             model=lambda: start(stack(64, 32, 10, 3, nn.Tanh), 0.5),
+             model=lambda: start(stack(64, 32, 10, 3, nn.Tanh), 1.0),
              where=("0", "1"), causes=("slope", "weight"), trap=True, **hot),
         healthy(field, "classic"),
         elsewhere("batches-constant", field, "classic", "Divide by the deviation of the data, not by a huge number.",

@@ -248,8 +248,10 @@ class DeltaNet(nn.Module):
         return y
 
 
-def _program(name: str, layer: Callable[[], nn.Module], length: int, width: int = 16, lr: float = 5e-3) -> Program:
-    return classify(name, _model(layer, width), partial(first_sign, length, 24), lr=lr, steps=120)
+def _program(
+    name: str, layer: Callable[[], nn.Module], length: int, width: int = 16, lr: float = 5e-3, steps: int = 120
+) -> Program:
+    return classify(name, _model(layer, width), partial(first_sign, length, 24), lr=lr, steps=steps)
 
 
 def _model(layer: Callable[[], nn.Module], width: int = 16) -> Callable[[], nn.Module]:
@@ -309,7 +311,7 @@ def _state_spaces() -> list[Stranger]:
 
 
 def _matrices() -> list[Stranger]:
-    ret = _program("retention", lambda: Retention(16, 2, 0.97), 24, lr=1e-2)
+    ret = _program("retention", lambda: Retention(16, 2, 0.98), 20, lr=1e-2, steps=250)
     mlstm = _program("mlstm", lambda: MatrixLSTM(16, 5.0), 24, lr=1e-2)
     delta = _program("delta-rule", lambda: DeltaNet(16, 16.0, slow_dt), 24, lr=1e-2)
     return [
