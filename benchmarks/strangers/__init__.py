@@ -1,10 +1,36 @@
 """Programs written by someone who never saw the rules of the diagnosis, by which it is scored."""
 
-from benchmarks.strangers import attention, decisions, generators, histories, mixtures, plain, recurrences, vision
+from benchmarks.strangers import (
+    attention,
+    decisions,
+    decoders,
+    gates,
+    generators,
+    histories,
+    mixtures,
+    numerics,
+    pairs,
+    plain,
+    recurrences,
+    vision,
+)
 from benchmarks.strangers.record import Stranger, Truth
 from benchmarks.truth.case import Case
 
-FAMILIES = (attention, decisions, generators, histories, mixtures, plain, recurrences, vision)
+FAMILIES = (
+    attention,
+    decisions,
+    decoders,
+    gates,
+    generators,
+    histories,
+    mixtures,
+    numerics,
+    pairs,
+    plain,
+    recurrences,
+    vision,
+)
 
 
 def strangers() -> list[Stranger]:

@@ -175,16 +175,19 @@ class SkipForgotten(PostBlock):
 
 
 class Encoder(nn.Module):
-    """Vectors in, blocks, mean over positions, head."""
+    """Vectors in, learnt positions where asked, blocks, mean over positions, head."""
 
-    def __init__(self, block: Callable[[], nn.Module], depth: int, width: int, inputs: int, outputs: int) -> None:
+    def __init__(
+        self, block: Callable[[], nn.Module], depth: int, width: int, inputs: int, outputs: int, tokens: int = 1
+    ) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, width)
+        self.position = nn.Parameter(0.3 * torch.randn(tokens, width) * (tokens > 1))
         self.blocks = nn.ModuleList(block() for _ in range(depth))
         self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x)
+        x = self.enter(x) + self.position
         for block in self.blocks:
             x = block(x)
         y: Tensor = self.head(x.mean(1))
@@ -270,7 +273,7 @@ class Hopfield(nn.Module):
     def __init__(self, beta: float, width: int = 24, stored: int = 48) -> None:
         super().__init__()
         self.enter = nn.Linear(64, width)
-        self.patterns = nn.Parameter(torch.randn(stored, width) / width**0.5)
+        self.patterns = nn.Parameter(torch.randn(stored, width))
         self.head = nn.Linear(width, 10)
         self.beta = beta
 
@@ -342,7 +345,7 @@ def _encoder(name: str, block: Callable[[], nn.Module], depth: int, **others: An
 def _pre() -> list[Stranger]:
     vit = classify(
         "vit-layerscale",
-        lambda: Encoder(lambda: ScaledBlock(24, 1e-6), 3, 24, 4, 10),
+        lambda: Encoder(lambda: ScaledBlock(24, 1e-6), 3, 24, 4, 10, 16),
         patches,
         optimizer=adamw(5e-3),
         steps=120,
@@ -352,7 +355,7 @@ def _pre() -> list[Stranger]:
     return [
         healthy(vit, "today"),
         elsewhere("frozen", vit, "today", "Train the blocks and the entrance too.",
-                  model=lambda: _freeze(Encoder(lambda: ScaledBlock(24, 1e-6), 3, 24, 4, 10))),
+                  model=lambda: _freeze(Encoder(lambda: ScaledBlock(24, 1e-6), 3, 24, 4, 10, 16))),
         healthy(dyt, "today"),
         sick(
             "alpha-200", dyt, "today", ("saturated", "vanishing", "bad_init"), "Start alpha at 0.5.", trap=True,
@@ -372,7 +375,7 @@ def _freeze(model: nn.Module) -> nn.Module:
 def _readers() -> list[Stranger]:
     make = partial(Perceiver, 16, 3, 1)
     perceiver = regress("perceiver", lambda: make(0.25), spread_of_set, lr=5e-3, steps=250)
-    hopfield = classify("hopfield", lambda: Hopfield(4.0), flat_digits, lr=1e-2, steps=400)
+    hopfield = classify("hopfield", lambda: Hopfield(0.3), flat_digits, lr=1e-2, steps=300)
     return [
         healthy(perceiver, "today"),
         sick(
@@ -383,8 +386,8 @@ def _readers() -> list[Stranger]:
         elsewhere("one-side-squeezed", perceiver, "today", "Give output and target the same shape.", loss=mean_loss),
         healthy(hopfield, "today"),
         sick(
-            "beta-400", hopfield, "today", SATURATES, "Take beta of a few units.",
-            model=lambda: Hopfield(400.0), where=("",), causes=("slope",),
+            "beta-200", hopfield, "today", SATURATES, "Take beta of a few units.",
+            model=lambda: Hopfield(200.0), where=("",), causes=("slope",),
         ),
         sick(
             "beta-tiny", hopfield, "today", ("vanishing", "bad_init"), "Take beta of a few units.",

@@ -113,13 +113,13 @@ def actor_critic(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
 
 
 def actor_critic_broadcast(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
-    """The value stays a column: (N, 1) against (N,) makes an advantage of every pair, whose mean says nothing."""
+    """The log probabilities stay a column: (N, 1) times (N,) weighs each of them by everyone's advantage."""
     x, _ = batch
     logits = model(x)
     _, reward, log_prob = _act(logits, x)
-    value = model.get_submodule("critic")(model.get_submodule("body")(x).detach())
-    advantage = (reward.unsqueeze(0) - value).detach().t() - 0 * value.detach()
-    return _finish(-(log_prob.unsqueeze(0) * advantage).mean() + F.mse_loss(value[:, 0], reward), optimizer)
+    value = model.get_submodule("critic")(model.get_submodule("body")(x)).squeeze(1)
+    advantage = (reward - value).detach()
+    return _finish(-(log_prob.unsqueeze(1) * advantage).mean() + F.mse_loss(value, reward), optimizer)
 
 
 def ppo(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -211,7 +211,7 @@ def strangers() -> list[Stranger]:
         healthy(critic, "classic"),
         sick("logits-rectified", critic, "classic", ("dead",), "Leave the logits without a ReLU.", model=PolicyRelu,
              where=("", "actor"), causes=("slope",)),
-        elsewhere("column-against-row", critic, "classic", "Squeeze the value.", train_step=actor_critic_broadcast),
+        elsewhere("column-against-row", critic, "classic", "Squeeze the log probabilities.", train_step=actor_critic_broadcast),
         healthy(clipped, "classic"),
         sick("clipped-away", clipped, "classic", ("dead", "severed", "saturated"), "Store the log probability of each action.",
              train_step=ppo_far, where=("", "actor"), causes=("loss", "slope", "other")),

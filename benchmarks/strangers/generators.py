@@ -1,5 +1,6 @@
 """Generators and codes: a GAN, a VAE, a coupling flow, a VQ-VAE, a tied autoencoder, a Gumbel code."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 def mlp(*sizes: int, act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """Linear layers with an activation between."""
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), act()]
     return nn.Sequential(*layers[:-1])
 
@@ -215,15 +216,17 @@ class Tied(nn.Module):
 
 
 class Gumbel(nn.Module):
-    """A classifier through one of sixteen symbols, by the Gumbel softmax."""
+    """An autoencoder through eight symbols of eight kinds, by the Gumbel softmax."""
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
-        self.encoder, self.decoder = mlp(64, 32, 16), nn.Linear(16, 64)
+        self.encoder, self.decoder = mlp(64, 48, 64), nn.Linear(64, 64)
         self.temperature = temperature
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.sigmoid(self.decoder(F.gumbel_softmax(self.encoder(x) * 2, tau=self.temperature)))
+        scores = self.encoder(x).view(-1, 8, 8)
+        soft = F.gumbel_softmax(scores, tau=self.temperature) if self.training else torch.softmax(scores, -1)
+        y: Tensor = torch.sigmoid(self.decoder(soft.flatten(1)))
         return y
 
 
@@ -276,9 +279,9 @@ def _flow() -> list[Stranger]:
 
 
 def _codes() -> list[Stranger]:
-    code = _auto("vq-vae", Code, coded)
+    code = _auto("vq-vae", Code, coded, steps=400, bar=0.25)
     tied = _auto("tied-autoencoder", Tied, F.mse_loss)
-    gumbel = _auto("gumbel-code", lambda: Gumbel(1.0), lambda out, y: F.mse_loss(out, y) * 16, bar=0.2)
+    gumbel = _auto("gumbel-code", lambda: Gumbel(1.0), F.mse_loss, lr=1e-2, steps=300)
     return [
         healthy(code, "today"),
         sick("argmin-only", code, "today", ("severed",), "Pass the gradient straight through and commit the encoder.",

@@ -107,7 +107,7 @@ def _adder() -> list[Stranger]:
     return [
         healthy(sound, "classic"),
         sick("forget-minus-6", sound, "classic", ("vanishing", "saturated"), "Bias the forget gate to 1 or more.",
-             model=lambda: Adder(-8.0), where=("cell", ""), causes=gates),
+             model=lambda: Adder(-8.0), where=("cell", ""), causes=gates, trap=True),
         sick("cut-each-step", sound, "classic", ("severed", "vanishing"), "Detach between sequences, not inside one.",
              model=lambda: Adder(1.5, 1), where=("cell", ""), causes=("truncation", "other")),
         elsewhere("shuffled", sound, "classic", "Pair sequences with their sums.", batches=lambda: shuffled(adding(16))),

@@ -5,10 +5,10 @@ from functools import partial
 
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
-from benchmarks.strangers.tasks import modular, shuffled, wedges
+from benchmarks.strangers.tasks import modular, shuffled
 from benchmarks.truth.case import Setup
 from benchmarks.truth.data import flat_digits, parity, spirals, teacher
-from benchmarks.truth.program import adam, advance, sgd
+from benchmarks.truth.program import adam, advance
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -152,11 +152,11 @@ def strangers() -> list[Stranger]:
 
 
 def _experts() -> list[Stranger]:
-    sound = classify("experts-top2", lambda: Experts(2, 2), wedges, lr=1e-2, steps=200)
+    sound = classify("experts-top2", lambda: Experts(2, 2), spirals, lr=1e-2, steps=250)
     hard = classify("router-straight-through", lambda: HardRouter(True), modular, lr=1e-2, steps=250)
     return [
         healthy(sound, "today"),
-        elsewhere("shuffled", sound, "today", "Pair inputs with their targets.", batches=lambda: shuffled(wedges())),
+        elsewhere("shuffled", sound, "today", "Pair inputs with their targets.", batches=lambda: shuffled(spirals())),
         healthy(hard, "today"),
         sick("argmax", hard, "today", ("severed",), "Pass the gradient straight through the choice.",
              model=lambda: HardRouter(False), where=("", "router", "router.0", "router.2"), causes=("other",)),
@@ -175,7 +175,7 @@ def _streams() -> list[Stranger]:
     return [
         healthy(sound, "today"),
         sick("mix-sums-to-4", sound, "today", ("exploding",), "Let the rows and columns of each mixing matrix sum to 1.",
-             model=spoilt(torch.ones(n, n) * 0.9 + even * 0.5), optimizer=sgd(0.02), where=inside,
+             model=spoilt(torch.ones(n, n) * 0.9 + even * 0.5), where=inside,
              causes=("mix", "skip", "weight", "other")),
         sick("mix-sums-to-0.1", sound, "today", ("vanishing",), "Let the rows and columns of each mixing matrix sum to 1.",
              model=lambda: _quiet(Streams(depth, even * 0.1)), where=inside, causes=("mix", "skip", "weight", "other", "norm")),

@@ -324,14 +324,15 @@ def _images() -> list[Stranger]:
 
 def _fields() -> list[Stranger]:
     sine = regress("siren", siren, wave, lr=2e-3, steps=200)
+    slow = regress("siren-sgd", siren, wave, optimizer=sgd(1e-2), steps=400)
     kan = regress("kan", lambda: nn.Sequential(Spline(4, 8), Spline(8, 1)), product, lr=2e-2)
     return [
         healthy(sine, "today"),
         sick("inner-default-w0-60", sine, "today", ("exploding", "bad_init"), "Bound the inner weights by sqrt(6/n)/w0.",
              model=lambda: siren(60.0, 1.0), where=("0", "1", "2", "1.*", "2.*"), causes=("weight", "slope", "other")),
-        sick("inner-tiny", sine, "today", ("vanishing", "bad_init"), "Bound the inner weights by sqrt(6/n)/w0.",
-             model=lambda: siren(0.01), optimizer=sgd(2e-3), where=("0", "1", "2", "0.*", "1.*", "2.*"),
-             causes=("weight", "slope", "other")),
+        healthy(slow, "today"),
+        sick("inner-tiny", slow, "today", ("vanishing", "bad_init"), "Bound the inner weights by sqrt(6/n)/w0.",
+             model=lambda: siren(12.0, 1e-4), where=("0", "1", "2", "0.*", "1.*", "2.*"), causes=("weight", "slope", "other")),
         healthy(kan, "today"),
         sick("off-the-grid", kan, "today", ("dead", "severed", "saturated"), "Let the grid cover the activations.",
              model=lambda: nn.Sequential(Spline(4, 8), Spline(8, 1, centre=40.0)), where=("1", "0"), causes=("slope", "mix", "other")),
@@ -347,7 +348,7 @@ def _flows() -> list[Stranger]:
         sick("no-adjoint", ode, "today", ("severed",), "Integrate with the graph, or write the adjoint pass.",
              model=lambda: OdeCut(2.0), where=inside, causes=("other",)),
         sick("damped", ode, "today", ("vanishing",), "Multiply the damping by the time step.",
-             model=lambda: OdeStiff(0.02), where=inside, causes=("skip", "mix", "other", "weight"), optimizer=sgd(1e-2)),
+             model=lambda: OdeStiff(2.0), where=inside, causes=("skip", "mix", "other", "weight")),
     ]  # fmt: skip
 
 
