@@ -203,7 +203,8 @@ def _characters() -> list[Stranger]:
                      skill=bits(partial(text, 24)))  # fmt: skip
     return [
         healthy(sound, "today"),
-        sick("data-everywhere", sound, "today", ("severed",), "Use the parameters, not their data.", model=make(DecoderFixed),
+        sick("data-everywhere", sound, "today", ("severed",), "Use the parameters, not their data.",
+             model=make(DecoderFixed),
              where=("", "norm", "head", "embed", "blocks", "blocks.*"), causes=("other",)),
         elsewhere("shift-forgotten", sound, "today", "Shift the targets by one.", batches=unshifted),
     ]  # fmt: skip
@@ -233,7 +234,8 @@ def _deep() -> list[Stranger]:
         sick("stream-fades", sound, "today", ("vanishing",), "Leave the stream at 1.",
              model=make(stream=0.05, branch=1e-4), where=where, causes=("skip", "mix", "other", "norm", "weight")),
         sick("branches-times-1e4", sound, "today", ("exploding", "bad_init", "vanishing"), "Leave the branches at 1.",
-             model=make(stream=1.0, branch=1e4), where=where, causes=("skip", "mix", "other", "norm", "weight"), trap=True),
+             model=make(stream=1.0, branch=1e4), where=where, causes=("skip", "mix", "other", "norm", "weight"),
+             trap=True),
         elsewhere("rate-tiny", sound, "today", "Raise the learning rate.", optimizer=adam(1e-8)),
     ]  # fmt: skip
 
@@ -254,6 +256,7 @@ def _prompts() -> list[Stranger]:
     sound = classify("prompt", partial(prompted, False), offset_sum, lr=5e-2, steps=150)
     return [
         healthy(sound, "today"),
-        sick("spelled-in-tokens", sound, "today", ("severed",), "Tune the vector itself.", model=partial(prompted, True),
+        sick("spelled-in-tokens", sound, "today", ("severed",), "Tune the vector itself.",
+             model=partial(prompted, True),
              where=("",), causes=("other",)),
     ]  # fmt: skip

@@ -182,7 +182,8 @@ def _linear() -> list[Stranger]:
         sick("lambda-low", griffin, "today", ("vanishing",), "Draw the decays between 0.9 and 0.999.",
              model=_model(lambda: GriffinUnit(16, 0.0001, 0.05)), where=("layer", "layer.recur"), causes=causes),
         sick("root-unguarded", griffin, "today", ("not_finite",), "Add a little under the root.",
-             model=_model(lambda: GriffinUnit(16, 0.99999999, 1.0, 0.0)), where=("layer", ""), causes=("other", "gates")),
+             model=_model(lambda: GriffinUnit(16, 0.99999999, 1.0, 0.0)), where=("layer", ""), causes=("other",
+             "gates")),
         elsewhere("rate-tiny", griffin, "today", "Raise the learning rate.", optimizer=adam(1e-7)),
     ]  # fmt: skip
 

@@ -3,8 +3,8 @@
 python -m benchmarks.strangers.ground          trains what ground.json does not hold yet, and counts
 python -m benchmarks.strangers.ground --all    trains everything again
 
-Case and twin are trained from two starts and judged as in benchmarks/truth/ground.py. What training confirms is split by
-program, a third for tuning and two thirds sealed, so that no program is seen in both halves.
+Case and twin are trained from two starts and judged as in benchmarks/truth/ground.py. What training confirms is split
+by program, a third for tuning and two thirds sealed, so that no program is seen in both halves.
 """
 
 import hashlib

@@ -110,7 +110,8 @@ def _adder() -> list[Stranger]:
              model=lambda: Adder(-8.0), where=("cell", ""), causes=gates, trap=True),
         sick("cut-each-step", sound, "classic", ("severed", "vanishing"), "Detach between sequences, not inside one.",
              model=lambda: Adder(1.5, 1), where=("cell", ""), causes=("truncation", "other")),
-        elsewhere("shuffled", sound, "classic", "Pair sequences with their sums.", batches=lambda: shuffled(adding(16))),
+        elsewhere("shuffled", sound, "classic", "Pair sequences with their sums.",
+             batches=lambda: shuffled(adding(16))),
     ]  # fmt: skip
 
 
@@ -121,7 +122,8 @@ def _simple() -> list[Stranger]:
         healthy(sound, "classic"),
         sick("gain-0.3", sound, "classic", ("vanishing",), "Start the recurrent matrix orthogonal with gain 1.",
              model=lambda: Tanh(0.3), where=whole, causes=("weight", "slope")),
-        sick("identity-gain-3", sound, "classic", ("exploding", "not_finite"), "Start the matrix with gain 1 and use tanh.",
+        sick("identity-gain-3", sound, "classic", ("exploding", "not_finite"),
+             "Start the matrix with gain 1 and use tanh.",
              model=lambda: Tanh(20.0, lambda x: x), where=whole, causes=("weight",)),
         sick("sigmoid-state", sound, "classic", ("vanishing",), "Use tanh.",
              model=lambda: Tanh(1.0, torch.sigmoid), where=whole, causes=("slope", "weight")),
@@ -134,8 +136,10 @@ def _rows() -> list[Stranger]:
     sound = classify("gru-rows", lambda: Rows(2.0), partial(row_digits, 32, 16, 3), lr=1e-2, steps=120)
     return [
         healthy(sound, "classic"),
-        elsewhere("shuffled", sound, "classic", "Pair images with labels.", batches=lambda: shuffled(row_digits(32, 16, 3))),
-        sick("update-shut", sound, "classic", ("saturated", "vanishing", "bad_init"), "Bias the update gate to 2 at most.",
+        elsewhere("shuffled", sound, "classic", "Pair images with labels.",
+             batches=lambda: shuffled(row_digits(32, 16, 3))),
+        sick("update-shut", sound, "classic", ("saturated", "vanishing", "bad_init"),
+             "Bias the update gate to 2 at most.",
              model=lambda: Rows(40.0), where=("rnn", ""), causes=("gates", "slope", "weight")),
     ]  # fmt: skip
 

@@ -91,7 +91,8 @@ def adapted(std: float, alpha: float = 1.0) -> nn.Module:
     """A net taught the digits by hand-over of its weights, frozen, with adapters for the labels turned by three."""
     net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
     setup = Setup(
-        model=net, batches=list(flat_digits()), loss=F.cross_entropy, optimizer=torch.optim.Adam(net.parameters(), 5e-3),
+        model=net, batches=list(flat_digits()), loss=F.cross_entropy, optimizer=torch.optim.Adam(net.parameters(),
+             5e-3),
         train_step=None,
     )  # fmt: skip
     advance(setup, 100)
@@ -174,11 +175,14 @@ def _streams() -> list[Stranger]:
 
     return [
         healthy(sound, "today"),
-        sick("mix-sums-to-4", sound, "today", ("exploding",), "Let the rows and columns of each mixing matrix sum to 1.",
+        sick("mix-sums-to-4", sound, "today", ("exploding",),
+             "Let the rows and columns of each mixing matrix sum to 1.",
              model=spoilt(torch.ones(n, n) * 0.9 + even * 0.5), where=inside,
              causes=("mix", "skip", "weight", "other")),
-        sick("mix-sums-to-0.1", sound, "today", ("vanishing",), "Let the rows and columns of each mixing matrix sum to 1.",
-             model=lambda: _quiet(Streams(depth, even * 0.1)), where=inside, causes=("mix", "skip", "weight", "other", "norm")),
+        sick("mix-sums-to-0.1", sound, "today", ("vanishing",),
+             "Let the rows and columns of each mixing matrix sum to 1.",
+             model=lambda: _quiet(Streams(depth, even * 0.1)), where=inside, causes=("mix", "skip", "weight", "other",
+             "norm")),
     ]  # fmt: skip
 
 
@@ -195,10 +199,12 @@ def _adapters() -> list[Stranger]:
     places = tuple(f"{i}" for i in (0, 2, 4))
     return [
         healthy(sound, "today"),
-        sick("both-zero", sound, "today", ("severed", "bad_init", "dead", "vanishing"), "Draw A at random.", model=partial(adapted, 0.0),
+        sick("both-zero", sound, "today", ("severed", "bad_init", "dead", "vanishing"), "Draw A at random.",
+             model=partial(adapted, 0.0),
              where=("", *places)),
         elsewhere("rate-tiny", sound, "today", "Raise the learning rate to 1e-2.", optimizer=adam(1e-7)),
-        elsewhere("labels-of-chance", sound, "today", "Pair inputs with their labels.", batches=lambda: shuffled(turned())),
+        elsewhere("labels-of-chance", sound, "today", "Pair inputs with their labels.",
+             batches=lambda: shuffled(turned())),
     ]  # fmt: skip
 
 

@@ -263,7 +263,8 @@ def _masks() -> list[Stranger]:
     )  # fmt: skip
     return [
         healthy(sound, "classic"),
-        sick("nan-times-zero", sound, "classic", ("not_finite",), "Select the targets that are there before the difference.",
+        sick("nan-times-zero", sound, "classic", ("not_finite",),
+             "Select the targets that are there before the difference.",
              train_step=masked_by_product, causes=("loss", "other")),
     ]  # fmt: skip
 
@@ -294,7 +295,8 @@ def _steps() -> list[Stranger]:
         healthy(spiking, "today"),
         sick("no-surrogate", spiking, "today", ("severed", "dead"), "Give the spike a surrogate slope.",
              model=lambda: Spiking(None), where=spikes, causes=("slope", "other")),
-        sick("silent", spiking, "today", ("dead", "saturated", "vanishing"), "Lower the threshold so that neurons fire.",
+        sick("silent", spiking, "today", ("dead", "saturated", "vanishing"),
+             "Lower the threshold so that neurons fire.",
              model=lambda: Spiking(50.0, 60.0), where=spikes, causes=("slope", "weight", "other")),
     ]  # fmt: skip
 

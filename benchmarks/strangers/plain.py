@@ -237,7 +237,8 @@ def _normed() -> list[Stranger]:
     parts = tuple(f"{i}{part}" for i in (1, 3, 5, 7, 9) for part in ("", ".0", ".1"))
     return [
         healthy(sound, "classic"),
-        sick("gains-zero", sound, "classic", ("dead", "severed", "bad_init", "vanishing"), "Start the gains of the norms at 1.",
+        sick("gains-zero", sound, "classic", ("dead", "severed", "bad_init", "vanishing"),
+             "Start the gains of the norms at 1.",
              model=make(gain=0.0), where=parts, causes=("norm", "slope")),
         sick("hard-step", sound, "classic", ("dead", "severed", "saturated"), "Use an activation with a slope.",
              model=make(lambda: nn.Hardtanh(-1e-4, 1e-4)), where=parts, causes=("slope",), trap=True),
@@ -258,7 +259,8 @@ def _skips() -> list[Stranger]:
     inner = tuple(str(i) for i in range(18))
     return [
         healthy(fixup, "classic"),
-        sick("no-skip", fixup, "classic", ("severed", "bad_init", "dead", "vanishing"), "Add the skip around each block.",
+        sick("no-skip", fixup, "classic", ("severed", "bad_init", "dead", "vanishing"),
+             "Add the skip around each block.",
              model=fix(FixupNoSkip), where=("1.fc2", "8.fc2", *(f"{i}" for i in range(1, 10)))),
         healthy(rezero, "classic"),
         sick("alpha-item", rezero, "classic", ("severed",), "Multiply by the parameter, not by its number.",
@@ -324,7 +326,8 @@ def _tables() -> list[Stranger]:
     sound = regress("factors", lambda: Factors(0.3), ratings, lr=3e-2, steps=250)
     return [
         healthy(sound, "classic"),
-        sick("tables-zero", sound, "classic", ("bad_init", "severed", "dead", "vanishing"), "Draw both tables at random.",
+        sick("tables-zero", sound, "classic", ("bad_init", "severed", "dead", "vanishing"),
+             "Draw both tables at random.",
              model=lambda: Factors(0.0), where=("users", "items", "")),
     ]  # fmt: skip
 

@@ -318,7 +318,8 @@ def _images() -> list[Stranger]:
                   batches=lambda: shuffled(image_digits(32))),
         healthy(mixer, "today"),
         sick("port-of-a-port", mixer, "today", ("vanishing",), "Bring back the norms and skips, and GELU.",
-             model=lambda: Mixer(lambda: BareMixerBlock(16, 16), 6), where=("blocks.*",), causes=("slope", "weight", "mix", "skip")),
+             model=lambda: Mixer(lambda: BareMixerBlock(16, 16), 6), where=("blocks.*",), causes=("slope", "weight",
+             "mix", "skip")),
     ]  # fmt: skip
 
 
@@ -328,14 +329,17 @@ def _fields() -> list[Stranger]:
     kan = regress("kan", lambda: nn.Sequential(Spline(4, 8), Spline(8, 1)), product, lr=2e-2)
     return [
         healthy(sine, "today"),
-        sick("inner-default-w0-60", sine, "today", ("exploding", "bad_init"), "Bound the inner weights by sqrt(6/n)/w0.",
+        sick("inner-default-w0-60", sine, "today", ("exploding", "bad_init"),
+             "Bound the inner weights by sqrt(6/n)/w0.",
              model=lambda: siren(60.0, 1.0), where=("0", "1", "2", "1.*", "2.*"), causes=("weight", "slope", "other")),
         healthy(slow, "today"),
         sick("inner-tiny", slow, "today", ("vanishing", "bad_init"), "Bound the inner weights by sqrt(6/n)/w0.",
-             model=lambda: siren(12.0, 1e-4), where=("0", "1", "2", "0.*", "1.*", "2.*"), causes=("weight", "slope", "other")),
+             model=lambda: siren(12.0, 1e-4), where=("0", "1", "2", "0.*", "1.*", "2.*"), causes=("weight", "slope",
+             "other")),
         healthy(kan, "today"),
         sick("off-the-grid", kan, "today", ("dead", "severed", "saturated"), "Let the grid cover the activations.",
-             model=lambda: nn.Sequential(Spline(4, 8), Spline(8, 1, centre=40.0)), where=("1", "0"), causes=("slope", "mix", "other")),
+             model=lambda: nn.Sequential(Spline(4, 8), Spline(8, 1, centre=40.0)), where=("1", "0"), causes=("slope",
+             "mix", "other")),
         elsewhere("shuffled", kan, "today", "Pair inputs with their targets.", batches=lambda: shuffled(product())),
     ]  # fmt: skip
 
@@ -360,7 +364,8 @@ def _graphs() -> list[Stranger]:
              model=lambda: Smoother(10), where=("neighbours.*", "enter"), causes=("slope", "weight", "mix")),
         sick("lonely-node", net, "today", ("not_finite",), "Give each node an edge to itself.",
              model=lambda: GraphAttention(2, lonely=True), where=("", "neighbours.*", "enter"), causes=()),
-        elsewhere("features-lost", net, "today", "Feed the features.", batches=lambda: [(torch.ones(96, 8), graph()[2])],
+        elsewhere("features-lost", net, "today", "Feed the features.",
+             batches=lambda: [(torch.ones(96, 8), graph()[2])],
                   skill=net.skill),
     ]  # fmt: skip
 
@@ -370,7 +375,8 @@ def _diffusion() -> list[Stranger]:
     others: dict[str, Any] = {"where": ("", "final")}
     return [
         healthy(dit, "today"),
-        sick("zero-times-zero", dit, "today", ("severed", "bad_init", "dead", "vanishing"), "Start one of the two factors at 1.",
+        sick("zero-times-zero", dit, "today", ("severed", "bad_init", "dead", "vanishing"),
+             "Start one of the two factors at 1.",
              model=DitDoubleZero, **others),
         sick("log-of-zero", dit, "today", ("not_finite",), "Keep the logarithm's argument above 0.",
              model=DitLogTime, where=("", "time", "time.0", "time.1")),
