@@ -4,6 +4,7 @@ from benchmarks.strangers import (
     attention,
     decisions,
     decoders,
+    diffusion,
     gates,
     generators,
     histories,
@@ -12,6 +13,7 @@ from benchmarks.strangers import (
     pairs,
     plain,
     recurrences,
+    unrolled,
     vision,
 )
 from benchmarks.strangers.record import Stranger, Truth
@@ -21,6 +23,7 @@ FAMILIES = (
     attention,
     decisions,
     decoders,
+    diffusion,
     gates,
     generators,
     histories,
@@ -29,6 +32,7 @@ FAMILIES = (
     pairs,
     plain,
     recurrences,
+    unrolled,
     vision,
 )
 

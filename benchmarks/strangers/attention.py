@@ -9,7 +9,7 @@ import torch
 from benchmarks.strangers.record import SATURATES, Stranger, classify, elsewhere, healthy, regress, sick
 from benchmarks.strangers.tasks import copy_back, needle, patches, shuffled, spread_of_set, token_loss
 from benchmarks.truth.data import flat_digits
-from benchmarks.truth.program import Program, adamw
+from benchmarks.truth.program import Program, adam, adamw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,21 +63,6 @@ class NumpyRotary(GroupedAttention):
 
     def place(self, x: Tensor) -> Tensor:
         return torch.from_numpy(np.asarray(rotate(x.detach().cpu()).numpy()))
-
-
-class CachedValues(GroupedAttention):
-    """Keeps keys and values in a cache, without their graph."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, t, d = x.shape
-        q = rotate(self.q_norm(self.q(x).view(n, t, self.heads, -1).transpose(1, 2)))
-        with torch.no_grad():
-            k, v = (p.view(n, t, self.shared, -1).transpose(1, 2) for p in self.kv(x).chunk(2, -1))
-            k = rotate(self.k_norm(k))
-            k, v = (p.repeat_interleave(self.heads // self.shared, 1) for p in (k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        out: Tensor = self.out(y.transpose(1, 2).reshape(n, t, d))
-        return out
 
 
 class Swiglu(nn.Module):
@@ -307,11 +292,8 @@ def _llama() -> list[Stranger]:
             model=lambda: Llama(partial(NumpyRotary, 24, 4, 2)), where=(*sealed, "blocks.*"), causes=("other",),
         ),
         sick(
-            "no-grad-cache", sound, "today", ("severed",), "Compute keys and values with their graph in training.",
-            model=lambda: Llama(partial(CachedValues, 24, 4, 2)), where=(*sealed, "blocks.*"), causes=("other",),
-        ),
-        sick(
-            "qk-gain-60", sound, "today", SATURATES, "Start the gains of the norms on q and k at 1.", trap=True,
+            "qk-gain-60", sound, "today", ("saturated", "bad_init"), "Start the gains of the norms on q and k at 1.",
+            trap=True,
             model=lambda: Llama(partial(GroupedAttention, 24, 4, 2, 60.0)), where=(*sealed, "blocks.*"),
             causes=("slope", "norm", "mix", "weight"),
         ),
@@ -358,10 +340,13 @@ def _pre() -> list[Stranger]:
                   model=lambda: _freeze(Encoder(lambda: ScaledBlock(24, 1e-6), 3, 24, 4, 10, 16))),
         healthy(dyt, "today"),
         sick(
-            "alpha-200", dyt, "today", ("saturated", "vanishing", "bad_init"), "Start alpha at 0.5.", trap=True,
+            "alpha-200", dyt, "today", ("saturated", "bad_init"), "Start alpha at 0.5.", trap=True,
             model=lambda: Encoder(lambda: TanhBlock(24, 200.0), 2, 24, 4, 2), where=("blocks.*",), causes=("slope",),
         ),
         healthy(mla, "today"),
+        elsewhere("rate-tiny", mla, "today", "Raise the learning rate.", optimizer=adam(1e-8)),
+        elsewhere("all-alike", vit, "today", "Divide by the deviation of the data, not by a huge number.",
+                  batches=lambda: [(x / 1e9, y) for x, y in patches()]),
     ]  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 from benchmarks.strangers.record import Stranger, elsewhere, healthy, sick
-from benchmarks.truth.data import seeded
+from benchmarks.strangers.step import finish
+from benchmarks.truth.data import Pairs, seeded
 from benchmarks.truth.program import Program, adam
+from benchmarks.truth.task import accuracy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +24,7 @@ def right_action(states: Tensor) -> Tensor:
 def worlds() -> list[tuple[Tensor, Tensor]]:
     """Batches of states (64, 6) with a placeholder where a supervised loop would have targets."""
     x = torch.randn(64 * 16, STATES, generator=seeded(52))
-    return [(b, torch.zeros(len(b))) for b in x.split(64)]
+    return [(b, torch.zeros(len(b))) for b in x.chunk(16)]
 
 
 class Policy(nn.Module):
@@ -50,23 +52,9 @@ class PolicyRelu(Policy):
         return torch.relu(super().forward(x))
 
 
-def chosen_well(model: nn.Module) -> float:
-    """Share of states with the best action, 0 at chance."""
-    x = torch.cat([b for b, _ in worlds()])
-    with torch.no_grad():
-        out = model(x)
-    if not out.isfinite().all():
-        return -1.0
-    y = right_action(x)
-    most = y.bincount().max().item() / len(y)
-    return ((out.argmax(1) == y).double().mean().item() - most) / (1 - most)
-
-
-def _finish(loss: Tensor, optimizer: Any) -> Tensor:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+def answers() -> Pairs:
+    """The states with the action that is best there, for the skill alone."""
+    return [(x, right_action(x)) for x, _ in worlds()]
 
 
 def _act(logits: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,7 +68,7 @@ def reinforce(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """- log p (R - mean R)."""
     x, _ = batch
     _, reward, log_prob = _act(model(x), x)
-    return _finish(-(log_prob * (reward - reward.mean())).mean(), optimizer)
+    return finish(-(log_prob * (reward - reward.mean())).mean(), optimizer)
 
 
 def reinforce_cut(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -90,7 +78,7 @@ def reinforce_cut(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     _, reward, log_prob = _act(logits, x)
     stored = torch.tensor(log_prob.tolist())
     entropy = -(torch.softmax(logits, -1) * torch.log_softmax(logits, -1)).sum(-1).mean()
-    return _finish(-(stored * (reward - reward.mean())).mean() - 0.01 * entropy, optimizer)
+    return finish(-(stored * (reward - reward.mean())).mean() - 0.01 * entropy, optimizer)
 
 
 def reinforce_chance(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -98,7 +86,7 @@ def reinforce_chance(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     x, _ = batch
     _, reward, log_prob = _act(model(x), x)
     reward = reward[torch.randperm(len(reward))]
-    return _finish(-(log_prob * (reward - reward.mean())).mean(), optimizer)
+    return finish(-(log_prob * (reward - reward.mean())).mean(), optimizer)
 
 
 def actor_critic(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -109,7 +97,7 @@ def actor_critic(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     value = model.get_submodule("critic")(model.get_submodule("body")(x)).squeeze(1)
     advantage = (reward - value).detach()
     entropy = -(torch.softmax(logits, -1) * torch.log_softmax(logits, -1)).sum(-1).mean()
-    return _finish(-(log_prob * advantage).mean() + F.mse_loss(value, reward) - 0.01 * entropy, optimizer)
+    return finish(-(log_prob * advantage).mean() + F.mse_loss(value, reward) - 0.01 * entropy, optimizer)
 
 
 def actor_critic_broadcast(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -119,7 +107,7 @@ def actor_critic_broadcast(model: nn.Module, batch: Any, optimizer: Any) -> Tens
     _, reward, log_prob = _act(logits, x)
     value = model.get_submodule("critic")(model.get_submodule("body")(x)).squeeze(1)
     advantage = (reward - value).detach()
-    return _finish(-(log_prob.unsqueeze(1) * advantage).mean() + F.mse_loss(value, reward), optimizer)
+    return finish(-(log_prob.unsqueeze(1) * advantage).mean() + F.mse_loss(value, reward), optimizer)
 
 
 def ppo(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -132,7 +120,7 @@ def ppo(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     for _ in range(3):
         new = torch.log_softmax(model(x), -1).gather(1, action.unsqueeze(1)).squeeze(1)
         ratio = (new - old).exp()
-        loss = _finish(-torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean(), optimizer)
+        loss = finish(-torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean(), optimizer)
     return loss
 
 
@@ -144,7 +132,7 @@ def ppo_far(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     advantage = reward
     new = torch.log_softmax(model(x), -1).gather(1, action.unsqueeze(1)).squeeze(1)
     ratio = (new - old).exp()
-    return _finish(-torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean(), optimizer)
+    return finish(-torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean(), optimizer)
 
 
 class Target(Policy):
@@ -170,7 +158,7 @@ def dqn(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     with torch.no_grad():
         follow = model.get_submodule("slow")(x.roll(1, 0)).max(1).values
     value = model(x).gather(1, action.unsqueeze(1)).squeeze(1)
-    loss = _finish(F.smooth_l1_loss(value, reward + 0.5 * follow), optimizer)
+    loss = finish(F.smooth_l1_loss(value, reward + 0.5 * follow), optimizer)
     with torch.no_grad():
         for s, f in zip(
             model.get_submodule("slow").parameters(), model.get_submodule("fast").parameters(), strict=True
@@ -186,13 +174,14 @@ def dqn_max(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     reward = (action == right_action(x)).float()
     value = model.get_submodule("slow")(x).gather(1, action.unsqueeze(1)).squeeze(1)
     penalty = sum((p.square().sum() for p in model.get_submodule("fast").parameters()), torch.zeros(()))
-    return _finish(F.smooth_l1_loss(value, reward) + 1e-4 * penalty, optimizer)
+    return finish(F.smooth_l1_loss(value, reward) + 1e-4 * penalty, optimizer)
 
 
 def _program(name: str, step: Any, model: Any = Policy, **others: Any) -> Program:
     options: dict[str, Any] = {"steps": 300, "bar": 0.4, "optimizer": adam(5e-3)} | others
     return Program(
-        name=name, model=model, batches=worlds, loss=None, train_step=step, skill=chosen_well, places=(), **options
+        name=name, model=model, batches=worlds, loss=None, train_step=step, skill=accuracy(answers), places=(),
+        **options,
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from benchmarks.strangers.attention import Mix
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, sick
-from benchmarks.strangers.tasks import copy_back, modular, token_loss
+from benchmarks.strangers.step import finish
+from benchmarks.strangers.tasks import copy_back, modular, shuffled, token_loss
 from benchmarks.truth.case import Setup
 from benchmarks.truth.data import LETTERS, Pairs, cut, seeded, text
 from benchmarks.truth.program import adam, adamw, advance
@@ -110,23 +111,13 @@ class Translator(nn.Module):
         self.masked = masked
 
     def forward(self, tokens: Tensor) -> Tensor:
-        memory = self.remember(self.encoder(self.embed(tokens) + self.place))
+        memory = self.encoder(self.embed(tokens) + self.place)
         k, v = self.kv(memory).chunk(2, -1)
         scores = self.q(self.ask) @ k.transpose(1, 2) / k.shape[-1] ** 0.5
         if self.masked:  # 0 is taken for padding here, although it is a symbol; a sequence of zeros has nothing left
             scores = scores.masked_fill((tokens % 8 < 6).unsqueeze(1), float("-inf"))
         y: Tensor = self.head(self.mlp(torch.softmax(scores, -1) @ v))
         return y
-
-    def remember(self, x: Tensor) -> Tensor:
-        return x
-
-
-class TranslatorCached(Translator):
-    """The memory is quantised to bytes in a cache."""
-
-    def remember(self, x: Tensor) -> Tensor:
-        return (x * 32).to(torch.int8).float() / 32 * 0.02
 
 
 def backwards(length: int = 6) -> Pairs:
@@ -164,11 +155,8 @@ def prompted(rounded: bool) -> nn.Module:
 
     def teach(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         x, offset = batch
-        loss = F.cross_entropy(model.ask(x, model.get_submodule("offset")(offset)), (x.sum(1) + offset) % 7)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+        assert isinstance(model, Prompted)
+        return finish(F.cross_entropy(model.ask(x, model.offset(offset)), (x.sum(1) + offset) % 7), optimizer)
 
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     advance(Setup(model=model, batches=batches, loss=None, optimizer=optimizer, train_step=teach), 300)
@@ -203,11 +191,21 @@ def _characters() -> list[Stranger]:
                      skill=bits(partial(text, 24)))  # fmt: skip
     return [
         healthy(sound, "today"),
+        sick("all-zero", sound, "today", ("bad_init", "severed", "dead", "vanishing"), "Draw the embedding at random.",
+             model=lambda: _empty(make()()), where=("", "head", "embed", "norm", "blocks", "blocks.*")),
         sick("data-everywhere", sound, "today", ("severed",), "Use the parameters, not their data.",
              model=make(DecoderFixed),
              where=("", "norm", "head", "embed", "blocks", "blocks.*"), causes=("other",)),
         elsewhere("shift-forgotten", sound, "today", "Shift the targets by one.", batches=unshifted),
     ]  # fmt: skip
+
+
+def _empty(model: nn.Module) -> nn.Module:
+    """Tables of zeros, to be filled from a checkpoint that was never loaded."""
+    for name, p in model.named_parameters():
+        if name.split(".")[0] in ("embed", "position", "head"):
+            nn.init.zeros_(p)
+    return model
 
 
 def _linear() -> list[Stranger]:
@@ -224,8 +222,8 @@ def _linear() -> list[Stranger]:
 
 
 def _deep() -> list[Stranger]:
-    def make(**scales: float) -> Callable[[], nn.Module]:
-        return lambda: Decoder(8, 24, 8, lambda: Causal(24), **scales)
+    def make(stream: float = 1.0, branch: float = 1.0) -> Callable[[], nn.Module]:
+        return lambda: Decoder(8, 24, 8, lambda: Causal(24), stream=stream, branch=branch)
 
     sound = classify("pre-ln-8", make(), partial(copy_back, 1, 8), loss=token_loss, lr=3e-3, steps=120)
     where = ("embed", "", "blocks.*", "blocks")
@@ -247,8 +245,8 @@ def _translators() -> list[Stranger]:
         healthy(sound, "today"),
         sick("all-masked", sound, "today", ("not_finite",), "Leave at least one position to look at.",
              model=lambda: Translator(True), where=where, causes=("mix", "other", "slope")),
-        sick("bytes", sound, "today", ("severed",), "Keep the memory floats in training.",
-             model=TranslatorCached, where=where, causes=("other",)),
+        elsewhere("shuffled", sound, "today", "Pair sequences with their reverse.",
+             batches=lambda: shuffled(backwards())),
     ]  # fmt: skip
 
 

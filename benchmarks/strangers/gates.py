@@ -144,12 +144,15 @@ class KeyMemory(nn.Module):
 
     def __init__(self, width: int, sharp: float, slots: int = 6) -> None:
         super().__init__()
-        self.write, self.value = nn.Linear(width, slots), nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU())
+        self.write, self.value = (
+            nn.Linear(width, slots),
+            nn.Sequential(nn.Linear(width, 24), nn.SiLU(), nn.Linear(24, width)),
+        )
         self.read, self.sharp = nn.Parameter(torch.randn(slots)), sharp
 
     def forward(self, x: Tensor) -> Tensor:
         where = torch.softmax(self.sharp * self.write(x), -1)
-        memory = x.new_zeros(len(x), where.shape[-1], 2 * x.shape[-1])
+        memory = x.new_zeros(len(x), where.shape[-1], x.shape[-1])
         value = self.value(x)
         for t in range(x.shape[1]):
             w = where[:, t].unsqueeze(-1)
@@ -219,10 +222,10 @@ def _cells() -> list[Stranger]:
 
 def _memory() -> list[Stranger]:
     sound = classify(
-        "key-memory", lambda: Last(KeyMemory(24, 1.0), 24, 4, 2), partial(needle, 6, 48), lr=1e-2, steps=200
+        "key-memory", lambda: Last(KeyMemory(12, 1.0), 12, 4, 2), partial(needle, 6, 48), lr=1e-2, steps=200
     )
     return [
         healthy(sound, "today"),
         sick("sharp", sound, "today", ("saturated", "vanishing"), "Choose slots softly at the start.", trap=True,
-             model=lambda: Last(KeyMemory(24, 1e4), 24, 4, 2), where=("layer", "layer.write"), causes=("slope",)),
+             model=lambda: Last(KeyMemory(12, 1e4), 12, 4, 2), where=("layer", "layer.write"), causes=("slope",)),
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, sick
+from benchmarks.strangers.step import finish
 from benchmarks.truth.data import seeded, unit_digits
 from benchmarks.truth.program import Program, adam
 from benchmarks.truth.task import NO_SKILL, Skill, explained
@@ -46,7 +47,7 @@ def blob() -> list[Tensor]:
     """Batches (64, 2) of a tilted Gaussian around (2, -1)."""
     g = seeded(43)
     x = torch.randn(64 * 16, 2, generator=g) @ torch.tensor([[0.4, 0.2], [0.0, 0.3]]) + torch.tensor([2.0, -1.0])
-    return list(x.split(64))
+    return list(x.chunk(16))
 
 
 def _critic_step(model: nn.Module, batch: Tensor) -> None:
@@ -55,9 +56,7 @@ def _critic_step(model: nn.Module, batch: Tensor) -> None:
     real_out, fake_out = disc(batch), disc(fake)
     loss = F.binary_cross_entropy_with_logits(real_out, torch.ones_like(real_out))
     loss = loss + F.binary_cross_entropy_with_logits(fake_out, torch.zeros_like(fake_out))
-    opt.zero_grad()
-    loss.backward()
-    opt.step()
+    finish(loss, opt)
 
 
 def play(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -65,10 +64,7 @@ def play(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     _critic_step(model, batch)
     out = model.get_submodule("disc")(model(torch.randn(len(batch), 4)))
     loss = F.binary_cross_entropy_with_logits(out, torch.ones_like(out))
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    return finish(loss, optimizer)
 
 
 def play_minimax(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -77,10 +73,7 @@ def play_minimax(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         _critic_step(model, batch)
     out = model.get_submodule("disc")(model(torch.randn(len(batch), 4)))
     loss = torch.log(1 - torch.sigmoid(out * 30) + 1e-12).mean()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    return finish(loss, optimizer)
 
 
 def nearness(model: nn.Module) -> float:
@@ -113,7 +106,8 @@ class VaeSampled(Vae):
     """Draws with .sample() where .rsample() was meant."""
 
     def sample(self, mean: Tensor, log_var: Tensor) -> Tensor:
-        return torch.distributions.Normal(mean, (log_var / 2).exp() + 1e-6).sample()
+        z: Tensor = torch.distributions.Normal(mean, (log_var / 2).exp() + 1e-6).sample()  # type: ignore[no-untyped-call]
+        return z
 
 
 def elbo(out: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
@@ -133,6 +127,7 @@ class Flow(nn.Module):
         super().__init__()
         self.nets = nn.ModuleList(mlp(1, 24, 2, act=nn.Tanh) for _ in range(4))
         for net in self.nets:
+            assert isinstance(net, nn.Sequential)
             last = net[-1]
             assert isinstance(last, nn.Linear)
             nn.init.normal_(last.weight, std=std) if std else nn.init.zeros_(last.weight)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
+from benchmarks.strangers.record import SATURATES, Stranger, classify, elsewhere, healthy, regress, sick
 from benchmarks.strangers.tasks import adding, copy_back, first_sign, shuffled, token_loss
 from benchmarks.truth.data import row_digits
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class Rows(nn.Module):
         super().__init__()
         self.rnn, self.head = nn.GRU(8, width, batch_first=True), nn.Linear(width, 10)
         with torch.no_grad():
-            self.rnn.bias_ih_l0[width : 2 * width] = update
+            self.rnn.get_parameter("bias_ih_l0")[width : 2 * width] = update
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(self.rnn(x)[0][:, -1])
@@ -72,8 +72,8 @@ class Dilated(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embed(tokens).transpose(1, 2)
-        for conv, act in zip(self.convs, self.acts, strict=True):
-            x = self.skip * x + act(conv(nn.functional.pad(x, (conv.dilation[0], 0))))
+        for i, (conv, act) in enumerate(zip(self.convs, self.acts, strict=True)):
+            x = self.skip * x + act(conv(nn.functional.pad(x, (2 ** (i % 3), 0))))
         y: Tensor = self.head(x.transpose(1, 2))
         return y
 
@@ -138,7 +138,7 @@ def _rows() -> list[Stranger]:
         healthy(sound, "classic"),
         elsewhere("shuffled", sound, "classic", "Pair images with labels.",
              batches=lambda: shuffled(row_digits(32, 16, 3))),
-        sick("update-shut", sound, "classic", ("saturated", "vanishing", "bad_init"),
+        sick("update-shut", sound, "classic", SATURATES,
              "Bias the update gate to 2 at most.",
              model=lambda: Rows(40.0), where=("rnn", ""), causes=("gates", "slope", "weight")),
     ]  # fmt: skip

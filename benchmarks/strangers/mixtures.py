@@ -33,6 +33,8 @@ class Experts(nn.Module):
 class HardRouter(nn.Module):
     """Gated by the index of the best gate, which has no gradient, to frozen tools: only routing can be learnt."""
 
+    tools: Tensor
+
     def __init__(self, straight: bool, classes: int = 7) -> None:
         super().__init__()
         self.embed = nn.Embedding(7, 16)
@@ -45,7 +47,8 @@ class HardRouter(nn.Module):
         soft = torch.softmax(scores, -1)
         hard = F.one_hot(scores.argmax(-1), scores.shape[-1]).float()
         chosen = soft + (hard - soft).detach() if self.straight else hard
-        return chosen @ self.tools + 0 * scores[:, :1].mean()
+        y: Tensor = chosen @ self.tools + 0 * scores[:, :1].mean()
+        return y
 
 
 class Streams(nn.Module):
@@ -144,7 +147,8 @@ class Hyper(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         w = self.writer(self.context(x))
         hidden = torch.tanh((w[:, :96].view(-1, 8, 12) @ x.unsqueeze(-1)).squeeze(-1))
-        return (hidden * w[:, 96:]).sum(1, keepdim=True)
+        y: Tensor = (hidden * w[:, 96:]).sum(1, keepdim=True)
+        return y
 
 
 def strangers() -> list[Stranger]:
@@ -175,9 +179,9 @@ def _streams() -> list[Stranger]:
 
     return [
         healthy(sound, "today"),
-        sick("mix-sums-to-4", sound, "today", ("exploding",),
+        sick("mix-sums-to-17", sound, "today", ("exploding",),
              "Let the rows and columns of each mixing matrix sum to 1.",
-             model=spoilt(torch.ones(n, n) * 0.9 + even * 0.5), where=inside,
+             model=spoilt(torch.ones(n, n) * 4 + even), where=inside,
              causes=("mix", "skip", "weight", "other")),
         sick("mix-sums-to-0.1", sound, "today", ("vanishing",),
              "Let the rows and columns of each mixing matrix sum to 1.",

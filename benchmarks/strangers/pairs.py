@@ -1,12 +1,14 @@
-"""Learning from pairs: a contrastive encoder, one that predicts its slow copy, triplets, a Siamese net, a student."""
+"""Learning from pairs: a contrastive encoder, one that predicts its slow copy, triplets, a student."""
 
 from typing import Any
 
 import torch
 from benchmarks.strangers.generators import mlp
 from benchmarks.strangers.record import Stranger, elsewhere, healthy, sick
+from benchmarks.strangers.step import finish
 from benchmarks.truth.data import Pairs, flat_digits, seeded
 from benchmarks.truth.program import Program, adam
+from benchmarks.truth.task import accuracy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +30,8 @@ class Slow(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net, self.predictor, self.slow = mlp(64, 48, 12), mlp(12, 24, 12), mlp(64, 48, 12)
+        self.net, self.predictor, self.slow = coder(), mlp(12, 24, 12), coder()
+        self.slow.load_state_dict(self.net.state_dict())
         self.slow.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,32 +39,34 @@ class Slow(nn.Module):
         return z
 
 
+def coder() -> nn.Sequential:
+    """Digits to 12 numbers with batch norms, which keep them apart."""
+    return nn.Sequential(nn.Linear(64, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 12), nn.BatchNorm1d(12))
+
+
 def far_apart(model: nn.Module) -> float:
-    """How much more alike two digits of one class are than two of different classes, in deviations, at most 1."""
+    """How much more alike digits of one class are than those of two classes, 0 for the pixels themselves, at most 1."""
     x = torch.cat([x for x, _ in flat_digits()])[:512]
     y = torch.cat([y for _, y in flat_digits()])[:512]
     with torch.no_grad():
         z = model(x)
     if not z.isfinite().all():
         return -1.0
-    z = z - z.mean(0)
-    alike = F.normalize(z, dim=1) @ F.normalize(z, dim=1).T
+    raw = _gap(x, y)
+    return min(1.0, (_gap(z, y) - raw) / (1 - raw))
+
+
+def _gap(z: Tensor, y: Tensor) -> float:
+    z = F.normalize(z - z.mean(0), dim=1)
     same = (y[:, None] == y).float() - torch.eye(len(y))
     other = (y[:, None] != y).float()
-    gap = (alike * same).sum() / same.sum() - (alike * other).sum() / other.sum()
-    return min(1.0, gap.item() / 1.0)
+    alike = z @ z.T
+    return float(((alike * same).sum() / same.sum() - (alike * other).sum() / other.sum()).item())
 
 
 def views(x: Tensor) -> tuple[Tensor, Tensor]:
     """Two views with noise on them."""
     return x + 0.5 * torch.randn_like(x), x + 0.5 * torch.randn_like(x)
-
-
-def _finish(loss: Tensor, optimizer: Any) -> Tensor:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
 
 
 def _supervised(model: nn.Module, batch: Any, temperature: float) -> Tensor:
@@ -75,7 +80,7 @@ def _supervised(model: nn.Module, batch: Any, temperature: float) -> Tensor:
 
 def contrast(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """Supervised contrast at temperature 0.2."""
-    return _finish(_supervised(model, batch, 0.2), optimizer)
+    return finish(_supervised(model, batch, 0.2), optimizer)
 
 
 def contrast_cold(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -84,19 +89,19 @@ def contrast_cold(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     a, b = (model(v) for v in views(x))
     with torch.no_grad():
         loss = -F.cosine_similarity(a, b).mean()
-    return _finish(loss + 1e-3 * a.square().mean(), optimizer)
+    return finish(loss + 1e-3 * a.square().mean(), optimizer)
 
 
 def contrast_mixed(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """The labels belong to another order of the images."""
     x, y = batch
-    return _finish(_supervised(model, (x, y[torch.randperm(len(y))]), 0.2), optimizer)
+    return finish(_supervised(model, (x, y[torch.randperm(len(y))]), 0.2), optimizer)
 
 
 def triplets(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """Anchor, another of its class, one of another class; hinge of 1 on squared distances."""
     near, far = _distances(model, batch)
-    return _finish(torch.relu(near - far + 1).mean(), optimizer)
+    return finish(torch.relu(near - far + 1).mean(), optimizer)
 
 
 def triplets_root(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -106,13 +111,13 @@ def triplets_root(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     gap = (z[:, None] - z[None]).square().sum(-1).sqrt()
     same = (y[:, None] == y).float()
     near, far = (gap * same).sum(1) / same.sum(1), (gap * (1 - same)).sum(1) / (1 - same).sum(1)
-    return _finish(torch.relu(near - far + 1).mean(), optimizer)
+    return finish(torch.relu(near - far + 1).mean(), optimizer)
 
 
 def triplets_reversed(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """Near and far have changed places."""
     near, far = _distances(model, batch)
-    return _finish(torch.relu(far - near + 1).mean(), optimizer)
+    return finish(torch.relu(far - near + 1).mean(), optimizer)
 
 
 def _distances(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
@@ -130,7 +135,7 @@ def follow(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     guess = model.get_submodule("predictor")(model(x))
     with torch.no_grad():
         goal = model.get_submodule("slow")(x[order])
-    loss = _finish(2 - 2 * F.cosine_similarity(guess, goal).mean(), optimizer)
+    loss = finish(2 - 2 * F.cosine_similarity(guess, goal).mean(), optimizer)
     with torch.no_grad():
         for s, f in zip(model.get_submodule("slow").parameters(), model.get_submodule("net").parameters(), strict=True):
             s.lerp_(f, 0.05)
@@ -143,13 +148,13 @@ def follow_other_way(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     order = (y[:, None] == y).float().multinomial(1).squeeze(1)
     guess = model.get_submodule("predictor")(model(x).detach())
     goal = model.get_submodule("slow")(x[order])
-    return _finish(2 - 2 * F.cosine_similarity(guess, goal).mean(), optimizer)
+    return finish(2 - 2 * F.cosine_similarity(guess, goal).mean(), optimizer)
 
 
 def imitate(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """A student lowers the divergence to a teacher's soft answers."""
     x, soft = batch
-    return _finish(F.kl_div(torch.log_softmax(model(x), 1), soft, reduction="batchmean"), optimizer)
+    return finish(F.kl_div(torch.log_softmax(model(x), 1), soft, reduction="batchmean"), optimizer)
 
 
 def imitate_hot(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
@@ -157,7 +162,7 @@ def imitate_hot(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     x, soft = batch
     out = (model(x) / 0.002).exp()
     answer = (out / out.sum(1, keepdim=True)).log()
-    return _finish(F.kl_div(answer, soft, reduction="batchmean"), optimizer)
+    return finish(F.kl_div(answer, soft, reduction="batchmean"), optimizer)
 
 
 def soft_targets() -> Pairs:
@@ -166,42 +171,9 @@ def soft_targets() -> Pairs:
     return [(x, torch.softmax(torch.tanh(x @ w) * 4, 1)) for x, _ in flat_digits()]
 
 
-def agrees(model: nn.Module) -> float:
-    """Share of the teacher's first choices that are the student's, 0 at the commonest class."""
-    x, soft = (torch.cat(parts) for parts in zip(*soft_targets(), strict=True))
-    with torch.no_grad():
-        out = model(x)
-    if not out.isfinite().all():
-        return -1.0
-    y = soft.argmax(1)
-    most = y.bincount().max().item() / len(y)
-    return ((out.argmax(1) == y).double().mean().item() - most) / (1 - most)
-
-
-class Siamese(nn.Module):
-    """Whether two digits, side by side in the input, are the same, from the distance of their codes."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.net, self.scale = mlp(64, 48, 12), scale
-        self.offset = nn.Parameter(torch.ones(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = self.net(x[:, :64]), self.net(x[:, 64:])
-        near = torch.exp(-self.scale * (a - b).square().sum(1))
-        return torch.stack([torch.zeros_like(near), 8 * near - 4 * self.offset], 1)
-
-
-def twins() -> Pairs:
-    """Two digits side by side (N, 128); 1 where they are of one class, in about half of the rows."""
-    g = seeded(62)
-    rows = []
-    for x, y in flat_digits():
-        partner = torch.randperm(len(x), generator=g)
-        same = torch.stack([(y == c).nonzero()[0, 0] if (y == c).any() else partner[0] for c in y])
-        pick = torch.where(torch.rand(len(x), generator=g) < 0.45, same, partner)
-        rows.append((torch.cat([x, x[pick]], 1), (y == y[pick]).long()))
-    return rows
+def first_choices() -> Pairs:
+    """Digits and the teacher's first choice, for the skill alone."""
+    return [(x, soft.argmax(1)) for x, soft in soft_targets()]
 
 
 def _program(name: str, model: Any, step: Any, **others: Any) -> Program:
@@ -214,8 +186,8 @@ def _program(name: str, model: Any, step: Any, **others: Any) -> Program:
 def strangers() -> list[Stranger]:
     """Every learner as it is and with its faults."""
     nce, hinge = _program("contrastive", Embedder, contrast), _program("triplets", Embedder, triplets)
-    slow = _program("slow-copy", Slow, follow, bar=0.4, steps=300)
-    student = _program("student", lambda: mlp(64, 32, 5), imitate, batches=soft_targets, skill=agrees)
+    slow = _program("slow-copy", Slow, follow, bar=0.25)
+    student = _program("student", lambda: mlp(64, 32, 5), imitate, batches=soft_targets, skill=accuracy(first_choices))
     whole = ("", "net", "net.0", "net.2")
     return [
         healthy(nce, "today"),

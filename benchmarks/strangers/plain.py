@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from benchmarks.strangers.record import SATURATES, Stranger, classify, elsewhere, healthy, regress, sick
+from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
+from benchmarks.strangers.step import finish
 from benchmarks.strangers.tasks import product, shuffled, wedges
 from benchmarks.truth.data import flat_digits, parity, ratings, raw_digits, spirals, teacher
 from benchmarks.truth.program import adam, sgd
@@ -136,7 +137,9 @@ class Factors(nn.Module):
         nn.init.normal_(self.items.weight, std=std)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        return (self.users(pairs[:, 0]) * self.items(pairs[:, 1])).sum(1, keepdim=True)
+        u: Tensor = self.users(pairs[:, 0])
+        v: Tensor = self.items(pairs[:, 1])
+        return (u * v).sum(1, keepdim=True)
 
 
 class Radial(nn.Module):
@@ -197,15 +200,14 @@ def _deep() -> list[Stranger]:
         return make
 
     sound = classify("relu-6", relu(), parity, lr=2e-3, steps=250)
-    weights = {"where": ("0", "2", "4", "6", "8", "10", "12"), "causes": ("weight", "slope")}
     tanh = classify("tanh-12", lambda: xavier(stack(64, 32, 10, 12, nn.Tanh)), flat_digits, optimizer=sgd(0.05))
     return [
         healthy(sound, "classic"),
         sick("std-0.001", sound, "classic", ("vanishing", "bad_init"), "Scale the weights after He.",
-             model=relu(0.001), **weights),
+             model=relu(0.001), where=tuple(str(i) for i in range(0, 13, 2)), causes=("weight", "slope")),
         sick("biases-minus-4", sound, "classic", ("dead", "bad_init"), "Start the biases at 0.",
              model=relu(0.2, -4.0), where=("0", "1", "2", "3", "4", "5"), causes=("slope", "weight")),
-        sick("constant", sound, "classic", ("bad_init",), "Draw the weights at random.",
+        sick("constant", sound, "classic", ("bad_init", "severed"), "Draw the weights at random.",
              model=lambda: alike(stack(8, 32, 2, 6, nn.ReLU)), causes=("weight",)),
         sick("python-list", sound, "classic", ("severed",), "Keep the layers in a ModuleList.",
              model=lambda: Unregistered(8, 32, 2, 6)),
@@ -268,8 +270,8 @@ def _skips() -> list[Stranger]:
         healthy(plus, "classic"),
         sick("skip-tenth", plus, "classic", ("vanishing",), "Leave the skip at 1.",
              model=weighed(0.15, 0.1), where=inner, causes=("skip", "mix", "other", "weight")),
-        sick("skip-doubled", plus, "classic", ("exploding", "not_finite", "saturated"), "Leave the skip at 1.",
-             model=weighed(3.0, 1.0), where=inner, causes=("skip", "mix", "other", "weight")),
+        sick("skip-times-8", plus, "classic", ("exploding", "not_finite", "saturated"), "Leave the skip at 1.",
+             model=weighed(8.0, 1.0), where=inner, causes=("skip", "mix", "other", "weight")),
     ]  # fmt: skip
 
 
@@ -287,13 +289,10 @@ def _gates() -> list[Stranger]:
 def fading(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """One step, then the learning rate is halved: meant for epochs, put into the loop over batches."""
     x, y = batch
-    optimizer.zero_grad()
-    loss = F.cross_entropy(model(x), y)
-    loss.backward()
-    optimizer.step()
+    loss = finish(F.cross_entropy(model(x), y), optimizer)
     for group in optimizer.param_groups:
         group["lr"] *= 0.5
-    return loss.detach()
+    return loss
 
 
 def _wrapped() -> list[Stranger]:
@@ -314,7 +313,8 @@ def _wrapped() -> list[Stranger]:
 
     return [
         healthy(weighted, "classic"),
-        sick("g-30", weighted, "classic", SATURATES, "Start the lengths near 1.", model=gained(60.0), trap=True,
+        sick("g-60", weighted, "classic", ("saturated", "bad_init", "exploding"), "Start the lengths near 1.",
+             model=gained(60.0), trap=True,
              where=tuple(str(i) for i in range(9)), causes=("weight", "slope")),
         elsewhere("flat-targets", weighted, "classic", "Keep the targets a column.",
                   batches=lambda: [(x, y.squeeze(1)) for x, y in teacher()], skill=weighted.skill),

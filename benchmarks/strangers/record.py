@@ -15,7 +15,7 @@ from torch import nn
 Family = Literal["today", "classic"]
 Cure = Callable[[Setup], Setup]
 CUT = ("severed",)
-SATURATES = ("saturated", "vanishing", "bad_init")
+SATURATES = ("saturated", "vanishing", "bad_init", "dead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

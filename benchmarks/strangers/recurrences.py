@@ -131,6 +131,8 @@ class RwkvMix(nn.Module):
 class Retention(nn.Module):
     """S = gamma S + k v', y = q S, with a fixed gamma a head."""
 
+    gamma: Tensor
+
     def __init__(self, width: int, heads: int, slowest: float) -> None:
         super().__init__()
         self.heads = heads
@@ -266,24 +268,24 @@ def strangers() -> list[Stranger]:
 def _gated() -> list[Stranger]:
     gru = _program("mingru", lambda: MinGRU(16, 4.0), 40)
     noise = shuffled(first_sign(40, 24))
-    time = {"where": ("layer",)}
+    time = ("layer",)
     return [
         healthy(gru, "today"),
         sick(
             "half-kept", gru, "today", ("vanishing",), "Bias the gate towards keeping the state.",
-            model=_model(lambda: MinGRU(16, 0.0)), causes=("gates", "slope", "mix", "weight"), **time,
+            model=_model(lambda: MinGRU(16, 0.0)), causes=("gates", "slope", "mix", "weight"), where=time,
         ),
         sick(
             "wide-open", gru, "today", ("vanishing", "saturated"), "Bias the gate towards keeping the state.",
-            model=_model(lambda: MinGRU(16, -6.0)), causes=("gates", "slope", "mix", "weight"), **time,
+            model=_model(lambda: MinGRU(16, -6.0)), causes=("gates", "slope", "mix", "weight"), where=time,
         ),
         sick(
             "state-detached", gru, "today", ("severed", "vanishing"), "Keep the state in the graph.",
-            model=_model(lambda: MinGRUSaving(16, 4.0)), causes=("truncation", "other"), **time,
+            model=_model(lambda: MinGRUSaving(16, 4.0)), causes=("truncation", "other"), where=time,
         ),
         sick(
             "chunks", gru, "today", ("severed", "vanishing"), "Backpropagate through the whole sequence.",
-            model=_model(lambda: MinGRUChunked(16, 4.0)), causes=("truncation", "other"), **time,
+            model=_model(lambda: MinGRUChunked(16, 4.0)), causes=("truncation", "other"), where=time,
         ),
         elsewhere("shuffled", gru, "today", "Pair the inputs with their own targets.", batches=lambda: noise),
     ]  # fmt: skip

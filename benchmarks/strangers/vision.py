@@ -1,14 +1,13 @@
-"""Today's fields and images: ConvNeXt, Mixer, SIREN, KAN, a neural ODE, graph nets, a DiT that denoises, a U-Net."""
+"""Today's fields and images: ConvNeXt, Mixer, SIREN, KAN, a neural ODE, graph nets."""
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 import torch
+from benchmarks.strangers.plain import alike, fading
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
 from benchmarks.strangers.tasks import patches, product, shuffled, wave
-from benchmarks.truth.data import Pairs, cut, image_digits, seeded, spirals
-from benchmarks.truth.program import adam, sgd
+from benchmarks.truth.data import Pairs, image_digits, seeded, spirals
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +24,8 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        return x + (self.gamma * self.down(F.gelu(self.up(h)))).permute(0, 3, 1, 2)
+        branch: Tensor = self.gamma * self.down(F.gelu(self.up(h)))
+        return x + branch.permute(0, 3, 1, 2)
 
 
 class ConvNeXt(nn.Module):
@@ -116,6 +116,8 @@ def siren(w0: float = 12.0, inner: float | None = None) -> nn.Module:
 class Spline(nn.Module):
     """A KAN layer: hat functions on a grid of -reach..reach for every edge, and no base branch."""
 
+    grid: Tensor
+
     def __init__(self, inputs: int, outputs: int, reach: float = 2.0, points: int = 9, centre: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("grid", torch.linspace(-reach, reach, points) + centre)
@@ -145,7 +147,11 @@ class OdeNet(nn.Module):
         return y
 
     def advance(self, z: Tensor) -> Tensor:
-        return z + self.step * self.field(z)
+        return z + self.push(z)
+
+    def push(self, z: Tensor) -> Tensor:
+        y: Tensor = self.step * self.field(z)
+        return y
 
 
 class OdeCut(OdeNet):
@@ -153,14 +159,14 @@ class OdeCut(OdeNet):
 
     def advance(self, z: Tensor) -> Tensor:
         with torch.no_grad():
-            return z + self.step * self.field(z)
+            return z + self.push(z)
 
 
 class OdeStiff(OdeNet):
     """A damping of 1 is subtracted with its time step left out."""
 
     def advance(self, z: Tensor) -> Tensor:
-        return z + self.step * self.field(z) - 0.9 * z
+        return z + self.push(z) - 0.9 * z
 
 
 @cache
@@ -186,6 +192,8 @@ def nodes() -> Pairs:
 
 class GraphNet(nn.Module):
     """Message passing over the fixed graph: act(A W x + V x), several rounds."""
+
+    adjacent: Tensor
 
     def __init__(self, depth: int, own: float = 1.0, lonely: bool = False) -> None:
         super().__init__()
@@ -229,82 +237,9 @@ class GraphAttention(GraphNet):
         return torch.softmax(scores, 1) @ x
 
 
-@cache
-def noisy() -> Pairs:
-    """(image, time) flattened to (N, 65), and the noise in it: what a diffusion model learns."""
-    g = seeded(42)
-    x = torch.cat([x for x, _ in image_digits()]).flatten(1)
-    t = torch.rand(len(x), 1, generator=g)
-    noise = torch.randn(x.shape, generator=g)
-    return cut(torch.cat([x * (1 - t) + noise * t, t], 1), noise, 64, 16)
-
-
-class Dit(nn.Module):
-    """Patches, blocks modulated by the time (adaLN-zero), a final layer that starts at zero."""
-
-    def __init__(self, width: int = 24, depth: int = 2, *, gates: float = 1.0) -> None:
-        super().__init__()
-        self.enter = nn.Linear(4, width)
-        self.position = nn.Parameter(torch.randn(16, width) * 0.3)
-        self.time = nn.Sequential(nn.Linear(1, width), nn.SiLU())
-        self.blocks = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    "mix": nn.Linear(16, 16),
-                    "mlp": nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)),
-                    "modulate": nn.Linear(width, 4 * width),
-                }
-            )
-            for _ in range(depth)
-        )
-        self.final = nn.Linear(width, 4)
-        for zero in (self.final, *(b["modulate"] for b in self.blocks)):
-            nn.init.zeros_(zero.weight)
-            nn.init.zeros_(zero.bias)
-        self.gates = gates
-
-    def forward(self, xt: Tensor) -> Tensor:
-        x = xt[:, :64].view(-1, 4, 2, 4, 2).transpose(2, 3).reshape(-1, 16, 4)
-        x, c = self.enter(x) + self.position, self.condition(xt[:, 64:])
-        for block in self.blocks:
-            shift, scale, gate1, gate2 = block["modulate"](c).unsqueeze(1).chunk(4, -1)
-            h = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
-            x = x + self.gates * gate1 * block["mix"](h.transpose(1, 2)).transpose(1, 2)
-            x = x + self.gates * gate2 * block["mlp"](F.layer_norm(x, x.shape[-1:]))
-        return self.leave(x).view(-1, 4, 4, 2, 2).transpose(2, 3).reshape(-1, 64)
-
-    def condition(self, t: Tensor) -> Tensor:
-        y: Tensor = self.time(t)
-        return y
-
-    def leave(self, x: Tensor) -> Tensor:
-        y: Tensor = self.final(x)
-        return y
-
-
-class DitDoubleZero(Dit):
-    """The final layer is gated by another zero, so neither ever moves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.final_gate = nn.Parameter(torch.zeros(4))
-
-    def leave(self, x: Tensor) -> Tensor:
-        y: Tensor = self.final_gate * self.final(x)
-        return y
-
-
-class DitLogTime(Dit):
-    """Counts the times of a batch from its smallest, then takes their logarithm."""
-
-    def condition(self, t: Tensor) -> Tensor:
-        y: Tensor = self.time(torch.log(t - t.min()))
-        return y
-
-
 def strangers() -> list[Stranger]:
     """Every net as it is and with its faults."""
-    return [*_images(), *_fields(), *_flows(), *_graphs(), *_diffusion()]
+    return [*_images(), *_fields(), *_flows(), *_graphs()]
 
 
 def _images() -> list[Stranger]:
@@ -317,6 +252,10 @@ def _images() -> list[Stranger]:
         elsewhere("shuffled", convnext, "today", "Pair images with their labels.",
                   batches=lambda: shuffled(image_digits(32))),
         healthy(mixer, "today"),
+        sick("all-constant", mixer, "today", ("bad_init", "severed", "dead", "vanishing"),
+             "Draw the weights at random.",
+             model=lambda: alike(Mixer(lambda: MixerBlock(16, 16, nn.GELU, 1.0), 2))),
+        elsewhere("decay-rate", mixer, "today", "Do not halve the rate at every step.", loss=None, train_step=fading),
         sick("port-of-a-port", mixer, "today", ("vanishing",), "Bring back the norms and skips, and GELU.",
              model=lambda: Mixer(lambda: BareMixerBlock(16, 16), 6), where=("blocks.*",), causes=("slope", "weight",
              "mix", "skip")),
@@ -325,23 +264,28 @@ def _images() -> list[Stranger]:
 
 def _fields() -> list[Stranger]:
     sine = regress("siren", siren, wave, lr=2e-3, steps=200)
-    slow = regress("siren-sgd", siren, wave, optimizer=sgd(1e-2), steps=400)
     kan = regress("kan", lambda: nn.Sequential(Spline(4, 8), Spline(8, 1)), product, lr=2e-2)
     return [
         healthy(sine, "today"),
         sick("inner-default-w0-60", sine, "today", ("exploding", "bad_init"),
              "Bound the inner weights by sqrt(6/n)/w0.",
              model=lambda: siren(60.0, 1.0), where=("0", "1", "2", "1.*", "2.*"), causes=("weight", "slope", "other")),
-        healthy(slow, "today"),
-        sick("inner-tiny", slow, "today", ("vanishing", "bad_init"), "Bound the inner weights by sqrt(6/n)/w0.",
-             model=lambda: siren(12.0, 1e-4), where=("0", "1", "2", "0.*", "1.*", "2.*"), causes=("weight", "slope",
-             "other")),
         healthy(kan, "today"),
+        sick("coefficients-zero", kan, "today", ("bad_init", "severed", "dead", "vanishing"),
+             "Draw the coefficients at random.",
+             model=lambda: _zeroed(nn.Sequential(Spline(4, 8), Spline(8, 1))), where=("1", "0")),
         sick("off-the-grid", kan, "today", ("dead", "severed", "saturated"), "Let the grid cover the activations.",
              model=lambda: nn.Sequential(Spline(4, 8), Spline(8, 1, centre=40.0)), where=("1", "0"), causes=("slope",
              "mix", "other")),
         elsewhere("shuffled", kan, "today", "Pair inputs with their targets.", batches=lambda: shuffled(product())),
     ]  # fmt: skip
+
+
+def _zeroed(model: nn.Module) -> nn.Module:
+    """Every parameter 0."""
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    return model
 
 
 def _flows() -> list[Stranger]:
@@ -367,18 +311,4 @@ def _graphs() -> list[Stranger]:
         elsewhere("features-lost", net, "today", "Feed the features.",
              batches=lambda: [(torch.ones(96, 8), graph()[2])],
                   skill=net.skill),
-    ]  # fmt: skip
-
-
-def _diffusion() -> list[Stranger]:
-    dit = regress("dit", Dit, noisy, lr=5e-3, steps=250, bar=0.4)
-    others: dict[str, Any] = {"where": ("", "final")}
-    return [
-        healthy(dit, "today"),
-        sick("zero-times-zero", dit, "today", ("severed", "bad_init", "dead", "vanishing"),
-             "Start one of the two factors at 1.",
-             model=DitDoubleZero, **others),
-        sick("log-of-zero", dit, "today", ("not_finite",), "Keep the logarithm's argument above 0.",
-             model=DitLogTime, where=("", "time", "time.0", "time.1")),
-        elsewhere("rate-tiny", dit, "today", "Raise the learning rate.", optimizer=adam(1e-8)),
     ]  # fmt: skip
