@@ -259,6 +259,7 @@ def _skips() -> list[Stranger]:
         return lambda: blocks(8, 24, 2, 16, lambda: Residual(24, skip, branch))
 
     inner = tuple(str(i) for i in range(18))
+    short = tuple(str(i) for i in range(12))
     return [
         healthy(fixup, "classic"),
         sick("no-skip", fixup, "classic", ("severed", "bad_init", "dead", "vanishing"),
@@ -266,7 +267,7 @@ def _skips() -> list[Stranger]:
              model=fix(FixupNoSkip), where=("1.fc2", "8.fc2", *(f"{i}" for i in range(1, 10)))),
         healthy(rezero, "classic"),
         sick("alpha-item", rezero, "classic", ("severed",), "Multiply by the parameter, not by its number.",
-             model=lambda: blocks(2, 24, 2, 10, lambda: RezeroItem(24)), where=inner, causes=("other", "skip")),
+             model=lambda: blocks(2, 24, 2, 10, lambda: RezeroItem(24)), where=short, causes=("other", "skip")),
         healthy(plus, "classic"),
         sick("skip-tenth", plus, "classic", ("vanishing",), "Leave the skip at 1.",
              model=weighed(0.15, 0.1), where=inner, causes=("skip", "mix", "other", "weight")),

@@ -1,5 +1,6 @@
-"""Programs that unroll: a meta-learner, an equilibrium, a controller through a simulator; sums over graphs, a mixture density."""
+"""Programs that unroll: a meta-learner, an equilibrium, a controller in a simulator; sums over graphs, densities."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -7,7 +8,7 @@ from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, 
 from benchmarks.strangers.recurrences import LRU, Last
 from benchmarks.strangers.tasks import adding, needle, product, shuffled
 from benchmarks.strangers.vision import graph
-from benchmarks.truth.data import Pairs, cut, parity, seeded, spirals
+from benchmarks.truth.data import Pairs, cut, parity, seeded
 from benchmarks.truth.program import Program, adam
 from benchmarks.truth.task import explained
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 class Meta(nn.Module):
     """A start of weights for ten features, adapted to each task by a few inner steps on its support set."""
 
-    def __init__(self, inner: float, steps: int = 12, width: int = 24) -> None:
+    def __init__(self, inner: float, steps: int = 10, width: int = 24) -> None:
         super().__init__()
         self.features = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
         self.start = nn.Parameter(torch.zeros(width))
@@ -62,12 +63,12 @@ class Equilibrium(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.enter, self.again = nn.Linear(2, width), nn.Linear(width, width, bias=False)
+        self.enter, self.again = nn.Linear(8, width), nn.Linear(width, width, bias=False)
         self.head = nn.Linear(width, 2)
         nn.init.orthogonal_(self.again.weight, 0.7)
 
     def forward(self, x: Tensor) -> Tensor:
-        drive = self.enter(x * 2)
+        drive = self.enter(x)
         with torch.no_grad():
             z = torch.zeros_like(drive)
             for _ in range(15):
@@ -216,7 +217,7 @@ def strangers() -> list[Stranger]:
 
 
 def _meta() -> list[Stranger]:
-    sound = regress("meta-learner", lambda: Meta(0.3), sines, lr=5e-3, steps=250)
+    sound = regress("meta-learner", lambda: Meta(0.3), sines, lr=5e-3, steps=100)
     whole = ("", "features", "features.0", "features.2")
     return [
         healthy(sound, "today"),
@@ -229,17 +230,24 @@ def _meta() -> list[Stranger]:
 
 
 def _fixed_point() -> list[Stranger]:
-    sound = classify("equilibrium", Equilibrium, spirals, lr=5e-3, steps=200)
-    lru = regress("lru-adding", lambda: Last(LRU(16, 0.97, 0.999), 16, 2, 1), partial(adding, 30), lr=1e-2, steps=150)
+    sound = classify("equilibrium", Equilibrium, parity, lr=1e-2, steps=250)
+    lru = regress("lru-adding", _adder(0.97, 0.999), partial(adding, 20), lr=5e-3, steps=300)
     return [
         healthy(sound, "today"),
         sick("last-step-missing", sound, "today", ("severed",), "Take one step with the graph at the end.",
              model=EquilibriumCut, where=("", "again", "enter"), causes=("other",)),
         elsewhere("rate-tiny", sound, "today", "Raise the learning rate.", optimizer=adam(1e-7)),
         healthy(lru, "today"),
-        sick("radius-2", lru, "today", ("exploding", "not_finite"), "Keep the radii below 1.",
-             model=lambda: Last(LRU(16, 1.8, 2.2), 16, 2, 1), where=("layer", ""), causes=("weight", "mix", "gates")),
+        sick("radius-3", lru, "today", ("exploding", "not_finite"), "Keep the radii below 1.",
+             model=_adder(2.5, 3.5), where=("layer", "layer.3", ""), causes=("weight", "mix", "gates")),
     ]  # fmt: skip
+
+
+def _adder(low: float, high: float) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        return Last(nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16), LRU(16, low, high)), 16, 2, 1)
+
+    return make
 
 
 def _simulated() -> list[Stranger]:
