@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from benchmarks.strangers.attention import Mix
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, sick
+from benchmarks.strangers.spoil import zeroed
 from benchmarks.strangers.step import finish
 from benchmarks.strangers.tasks import copy_back, modular, shuffled, token_loss
 from benchmarks.truth.case import Setup
@@ -192,20 +193,14 @@ def _characters() -> list[Stranger]:
     return [
         healthy(sound, "today"),
         sick("all-zero", sound, "today", ("bad_init", "severed", "dead", "vanishing"), "Draw the embedding at random.",
-             model=lambda: _empty(make()()), where=("", "head", "embed", "norm", "blocks", "blocks.*")),
+             model=lambda: zeroed(make()(), "embed", "position", "head"),
+             where=("", "head", "embed", "norm",
+             "blocks", "blocks.*")),
         sick("data-everywhere", sound, "today", ("severed",), "Use the parameters, not their data.",
              model=make(DecoderFixed),
              where=("", "norm", "head", "embed", "blocks", "blocks.*"), causes=("other",)),
         elsewhere("shift-forgotten", sound, "today", "Shift the targets by one.", batches=unshifted),
     ]  # fmt: skip
-
-
-def _empty(model: nn.Module) -> nn.Module:
-    """Tables of zeros, to be filled from a checkpoint that was never loaded."""
-    for name, p in model.named_parameters():
-        if name.split(".")[0] in ("embed", "position", "head"):
-            nn.init.zeros_(p)
-    return model
 
 
 def _linear() -> list[Stranger]:

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, sick
 from benchmarks.strangers.recurrences import Last
+from benchmarks.strangers.spoil import zeroed
 from benchmarks.strangers.tasks import first_sign, needle, shuffled
 from benchmarks.truth.program import Program, adam
 from torch import Tensor, nn
@@ -214,6 +215,8 @@ def _cells() -> list[Stranger]:
         healthy(least, "today"),
         sick("forgets-half", least, "today", ("vanishing",), "Bias the forget gate up and the input gate down.",
              model=_model(lambda: MinLSTM(16, 0.0)), where=("layer", "layer.gates"), causes=causes),
+        sick("all-zero", least, "today", ("bad_init", "severed", "dead", "vanishing"), "Draw the weights at random.",
+             model=lambda: zeroed(_model(lambda: MinLSTM(16, 2.0))()), where=("", "enter", "layer", "head", "layer.*")),
         sick("states-stored", least, "today", ("severed",), "Stack the states with torch.",
              model=_model(lambda: MinLSTMStored(16, 2.0)), where=("layer", "", "enter", "layer.gates", "layer.value"),
              causes=("other",)),

@@ -7,6 +7,7 @@ import torch
 from benchmarks.strangers.generators import mlp
 from benchmarks.strangers.plain import stack, xavier
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
+from benchmarks.strangers.spoil import shut
 from benchmarks.strangers.step import finish
 from benchmarks.strangers.tasks import product, spread_of_set
 from benchmarks.truth.data import Pairs, flat_digits, parity, seeded, spirals, teacher
@@ -308,6 +309,9 @@ def _sets() -> list[Stranger]:
     field = regress("plain-field", lambda: mlp(4, 32, 1, act=nn.SiLU), product, lr=1e-2)
     return [
         healthy(sets, "today"),
+        sick("members-shut", sets, "today", ("dead", "bad_init", "severed"), "Start the biases at 0.",
+             model=lambda: shut(SetNet(), -30.0, "member.0"), where=("member", "member.0", "member.1", ""),
+             causes=("slope", "weight")),
         sick("cast-to-long", sets, "today", ("severed",), "Keep the members floats.", model=lambda: SetNet(True),
              where=("", "member", "member.0", "member.2"), causes=("other",)),
         healthy(field, "classic"),

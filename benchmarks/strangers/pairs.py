@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from benchmarks.strangers.generators import mlp
 from benchmarks.strangers.record import Stranger, elsewhere, healthy, sick
+from benchmarks.strangers.spoil import shut
 from benchmarks.strangers.step import finish
 from benchmarks.truth.data import Pairs, flat_digits, seeded
 from benchmarks.truth.program import Program, adam
@@ -191,6 +192,8 @@ def strangers() -> list[Stranger]:
     whole = ("", "net", "net.0", "net.2")
     return [
         healthy(nce, "today"),
+        sick("codes-rectified", nce, "today", ("dead", "bad_init", "severed"), "Leave the codes without a ReLU.",
+             model=lambda: Embedder(-40.0), where=whole, causes=("slope", "weight")),
         elsewhere("labels-mixed", nce, "today", "Pair images with their labels.", train_step=contrast_mixed),
         healthy(hinge, "classic"),
         sick("root-of-zero", hinge, "classic", ("not_finite",),
@@ -201,6 +204,8 @@ def strangers() -> list[Stranger]:
         sick("stop-on-the-wrong-side", slow, "today", ("severed",), "Stop the gradient at the slow copy.",
              train_step=follow_other_way, where=whole, causes=("other", "loss")),
         healthy(student, "today"),
+        sick("units-shut", student, "today", ("dead", "bad_init", "severed"), "Start the biases at 0.",
+             model=lambda: shut(mlp(64, 32, 5), -60.0, "0"), where=("0", "1", ""), causes=("slope", "weight")),
         sick("softmax-by-hand", student, "today", ("not_finite", "exploding"),
              "Use log_softmax, and a temperature near 1.",
              train_step=imitate_hot, where=("", "0", "2"), causes=("loss", "other")),

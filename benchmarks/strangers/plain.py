@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
+from benchmarks.strangers.spoil import alike
 from benchmarks.strangers.step import finish
 from benchmarks.strangers.tasks import product, shuffled, wedges
 from benchmarks.truth.data import flat_digits, parity, ratings, raw_digits, spirals, teacher
@@ -174,18 +175,6 @@ def blocks(inputs: int, width: int, outputs: int, depth: int, block: Callable[[]
     return nn.Sequential(nn.Linear(inputs, width), *(block() for _ in range(depth)), nn.Linear(width, outputs))
 
 
-def alike(model: nn.Module) -> nn.Module:
-    """All weights of a layer the same number, "to be deterministic"."""
-    for p in model.parameters():
-        nn.init.constant_(p, 0.05)
-    return model
-
-
-def softmaxed(out: Tensor, y: Tensor) -> Tensor:
-    """Softmax before cross entropy, which takes it again, and of a tenth of the output."""
-    return F.cross_entropy(torch.softmax(out / 100, 1), y)
-
-
 def strangers() -> list[Stranger]:
     """Every classic net as it is and with its faults."""
     return [*_deep(), *_normed(), *_skips(), *_gates(), *_wrapped(), *_tables(), *_widths()]
@@ -219,7 +208,6 @@ def _deep() -> list[Stranger]:
         sick("std-one", tanh, "classic", ("saturated", "bad_init", "exploding"), "Scale the weights by 1/sqrt(fan_in).",
              model=lambda: start(stack(64, 32, 10, 12, nn.Tanh), 1.0), causes=("weight", "slope"),
              where=tuple(str(i) for i in range(25))),
-        elsewhere("softmax-twice", tanh, "classic", "Hand the loss plain logits.", loss=softmaxed),
         elsewhere("rate-1e-7", tanh, "classic", "Raise the learning rate.", optimizer=sgd(1e-7)),
     ]  # fmt: skip
 

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
 from benchmarks.strangers.recurrences import LRU, Last
+from benchmarks.strangers.spoil import scaled
 from benchmarks.strangers.tasks import adding, needle, product, shuffled
 from benchmarks.strangers.vision import graph
 from benchmarks.truth.data import Pairs, cut, parity, seeded
@@ -234,6 +235,9 @@ def _fixed_point() -> list[Stranger]:
     lru = regress("lru-adding", _adder(0.97, 0.999), partial(adding, 20), lr=5e-3, steps=300)
     return [
         healthy(sound, "today"),
+        sick("state-hot", sound, "today", ("saturated", "vanishing", "bad_init"), "Start with gain 0.7.", trap=True,
+             model=lambda: scaled(Equilibrium(), 500.0, "enter", "again"), where=("", "again", "enter"),
+             causes=("slope", "weight")),
         sick("last-step-missing", sound, "today", ("severed",), "Take one step with the graph at the end.",
              model=EquilibriumCut, where=("", "again", "enter"), causes=("other",)),
         elsewhere("rate-tiny", sound, "today", "Raise the learning rate.", optimizer=adam(1e-7)),
@@ -287,5 +291,5 @@ def _densities() -> list[Stranger]:
              where=("", "net", "net.2"), causes=("loss", "other")),
         healthy(chance, "classic"),
         elsewhere("sign-of-loss", chance, "classic", "Lower the loss instead of raising it.",
-                  loss=lambda out, y: -F.cross_entropy(out, y).clamp_max(6)),
+                  loss=lambda out, y: -F.cross_entropy(out, y)),
     ]  # fmt: skip

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import cache, partial
 
 import torch
-from benchmarks.strangers.plain import alike, fading
+from benchmarks.strangers.plain import fading
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
+from benchmarks.strangers.spoil import alike, shut, zeroed
 from benchmarks.strangers.tasks import patches, product, shuffled, wave
 from benchmarks.truth.data import Pairs, image_digits, seeded, spirals
 from torch import Tensor, nn
@@ -270,22 +271,19 @@ def _fields() -> list[Stranger]:
         sick("inner-default-w0-60", sine, "today", ("exploding", "bad_init"),
              "Bound the inner weights by sqrt(6/n)/w0.",
              model=lambda: siren(60.0, 1.0), where=("0", "1", "2", "1.*", "2.*"), causes=("weight", "slope", "other")),
+        sick("all-zero", sine, "today", ("bad_init", "severed", "dead", "vanishing"),
+
+             "Draw the weights as Sitzmann does.",
+             model=lambda: zeroed(siren()), where=("", "0", "1", "2", "3", "0.*", "1.*", "2.*")),
         healthy(kan, "today"),
         sick("coefficients-zero", kan, "today", ("bad_init", "severed", "dead", "vanishing"),
              "Draw the coefficients at random.",
-             model=lambda: _zeroed(nn.Sequential(Spline(4, 8), Spline(8, 1))), where=("1", "0")),
+             model=lambda: zeroed(nn.Sequential(Spline(4, 8), Spline(8, 1))), where=("1", "0")),
         sick("off-the-grid", kan, "today", ("dead", "severed", "saturated"), "Let the grid cover the activations.",
              model=lambda: nn.Sequential(Spline(4, 8), Spline(8, 1, centre=40.0)), where=("1", "0"), causes=("slope",
              "mix", "other")),
         elsewhere("shuffled", kan, "today", "Pair inputs with their targets.", batches=lambda: shuffled(product())),
     ]  # fmt: skip
-
-
-def _zeroed(model: nn.Module) -> nn.Module:
-    """Every parameter 0."""
-    for p in model.parameters():
-        nn.init.zeros_(p)
-    return model
 
 
 def _flows() -> list[Stranger]:
@@ -304,6 +302,9 @@ def _graphs() -> list[Stranger]:
     net = classify("graph-net", lambda: GraphNet(2), nodes, lr=5e-3, steps=200)
     return [
         healthy(net, "today"),
+        sick("units-shut", net, "today", ("dead", "bad_init", "severed"), "Start the biases at 0.",
+             model=lambda: shut(GraphNet(2), -30.0, "enter", "neighbours", "selves"),
+             where=("enter", "neighbours.*", "selves.*", ""), causes=("slope", "weight")),
         sick("oversmoothed", net, "today", ("vanishing",), "Two rounds, ReLU, and a path for the node itself.",
              model=lambda: Smoother(10), where=("neighbours.*", "enter"), causes=("slope", "weight", "mix")),
         sick("lonely-node", net, "today", ("not_finite",), "Give each node an edge to itself.",
