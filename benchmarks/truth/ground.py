@@ -42,18 +42,18 @@ RAISES = -9.0
 SECOND = 101  # added to the program's seed for the second start
 
 
-def load() -> Truths:
+def load(store: Path = STORE) -> Truths:
     """What training has shown so far; empty before the first run."""
-    if not STORE.exists():
+    if not store.exists():
         return {}
-    found: Truths = json.loads(STORE.read_text())
+    found: Truths = json.loads(store.read_text())
     return found
 
 
-def save(truths: Truths) -> None:
+def save(truths: Truths, store: Path = STORE) -> None:
     """One line a case, sorted."""
     lines = (f"{json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(truths.items()))
-    STORE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    store.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def judge(case: Case, truth: list[float]) -> Verdict:
@@ -102,7 +102,7 @@ def program_of(make: Callable[[], Setup]) -> Program:
     return program
 
 
-def run(cases: Iterable[Case], truths: Truths) -> None:
+def run(cases: Iterable[Case], truths: Truths, store: Path = STORE) -> None:
     """Train what is missing and write it down as it comes."""
     todo = [c for c in cases if _unfinished(c, truths.get(c.name, []))]
     twins: dict[tuple[str, int, bool], float] = {}
@@ -134,8 +134,8 @@ def run(cases: Iterable[Case], truths: Truths) -> None:
             flush=True,
         )
         if i % 20 == 19:
-            save(truths)
-    save(truths)
+            save(truths, store)
+    save(truths, store)
 
 
 def _unfinished(case: Case, truth: list[float]) -> bool:
