@@ -37,6 +37,7 @@ class Answer:
     causes: tuple[str, ...] = ()
     code: str = ""
     progress: str = "unknown"
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,13 @@ class Kept:
     baselines: dict[str, tuple[str, str | None]]
 
 
-def measure(name: str) -> tuple[str, float, str]:
-    """Measure one case and keep the result; (name, seconds, error)."""
+def measure(name: str, source: Callable[[], list[Drawn]] = drawn, compared: bool = True) -> tuple[str, float, str]:
+    """Measure one case and keep the result; (name, seconds, error).
+
+    Args:
+        source: Gives the cases, each name once among all sources.
+        compared: Run the other rule sets as well.
+    """
     import torch
     from benchmarks.truth.baselines import BASELINES
 
@@ -60,7 +66,7 @@ def measure(name: str) -> tuple[str, float, str]:
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    case = next(case for _, _, case in drawn() if case.name == name)
+    case = next(case for _, _, case in source() if case.name == name)
     begun = time.perf_counter()
     error, found = "", None
     try:
@@ -80,7 +86,7 @@ def measure(name: str) -> tuple[str, float, str]:
         error = f"{type(trouble).__name__}: {trouble}\n{traceback.format_exc()}"
     seconds = time.perf_counter() - begun
     baselines: dict[str, tuple[str, str | None]] = {}
-    for rule, run in BASELINES.items():
+    for rule, run in BASELINES.items() if compared else ():
         try:
             torch.manual_seed(0)
             baselines[rule] = run(case.build(), case.steps)
@@ -127,6 +133,7 @@ def ours(case: Case, steps: int | None = None) -> Answer:
         where=first.where if first else (),
         causes=tuple(c.kind for c in first.cause) if first else (),
         code=first.code if first else "",
+        advice=tuple(t for a in first.advice[:1] for t in a.treatments) if first else (),
         progress=progress(reading, findings),
     )
 
