@@ -23,7 +23,7 @@ _BY_OP: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         ("clamping the argument to [-1 + 1e-6, 1 - 1e-6]: the slope is infinite at -1 and 1",),
     ),
     (
-        ("div", "truediv", "rtruediv", "true_divide", "reciprocal"),
+        ("div", "rdiv", "truediv", "rtruediv", "true_divide", "reciprocal"),
         ("an epsilon in the divisor, or clamping it away from 0", "checking what divides: a count, a norm, a mask"),
     ),
     (

@@ -2,7 +2,7 @@
 
 import math
 
-from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WontHelp
+from fadeout.records import Advice, Course, Evidence, Finding, Kind, Level, Reading, WontHelp
 from fadeout.rules.build import advise, advised, named, remark
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
@@ -62,7 +62,7 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
         level="alarm",
         claim=claim,
         where=paths,
-        since=course.broken if course.broken is not None else course.steps,
+        since=_begun(course, limits),
         evidence=(
             Evidence(name=name, value=value, bound=bound, unit=unit),
             Evidence(name="largest update ratio of the first steps", value=ratio, bound=limits.update, unit="ratio"),
@@ -75,6 +75,14 @@ def _diverged(reading: Reading, limits: Limits) -> Finding | None:
         ),
         wont=(WontHelp(what="training longer", why="what is not finite stays so"),) if broken else (),
     )
+
+
+def _begun(course: Course, limits: Limits) -> int:
+    """The step at which a divergence began: its first loss beyond the bound; where none is, that of the break."""
+    start = max((v for v in (course.losses[0], course.probes[0].loss) if math.isfinite(v)), default=math.inf)
+    end = course.broken if course.broken is not None else course.steps
+    beyond = (n for n, loss in enumerate(course.losses, 1) if not loss <= limits.diverged * start)
+    return min(next(beyond, end), end) if start > 0 else end
 
 
 def _risen(reading: Reading, limits: Limits) -> float:

@@ -1,8 +1,9 @@
 """FO104: inf or nan, and the operation that made the first."""
 
 import math
+from collections.abc import Sequence
 
-from fadeout.records import Advice, Course, Evidence, Finding, Origin, Reading
+from fadeout.records import Advice, Course, Evidence, Finding, Layer, Origin, Reading
 from fadeout.rules.broken_ops import remedies, rows_of
 from fadeout.rules.build import advise, advised
 from fadeout.rules.exploding import sudden
@@ -34,13 +35,15 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
     calm = math.isfinite(reading.loss) and reading.origin is None and not counted
     if calm and (course is None or not sudden(start, limits)):
         return None
+    if calm_but_for_inputs(reading, counted) and course is not None and course.broken is None:
+        return None  # training goes on: what is not finite is the gradient of the data, which nobody uses
     origin = reading.origin
     paths = tuple(layer.path for layer in counted)
     if origin is not None and origin.path:
         paths = tuple(dict.fromkeys((origin.path, *paths)))
     return _finding(
         reading,
-        claim=_claim(origin, course, calm),
+        claim=_claim(origin, course, calm, exact=course is not None and reading is course.fatal),
         where=paths,
         line=origin.line if origin else "",
         since=course.broken if course is not None and course.broken is not None else reading.step,
@@ -49,14 +52,24 @@ def not_finite(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
-def _claim(origin: Origin | None, course: Course | None, calm: bool) -> str:
+def calm_but_for_inputs(reading: Reading, counted: Sequence[Layer]) -> bool:
+    """Loss, activations, gradients of layers and parameters are all finite."""
+    origin = reading.origin
+    if origin is None or not math.isfinite(reading.loss) or counted:
+        return False
+    return not origin.op.startswith("gradient of") and all(
+        math.isfinite(layer.weight_gradient_norm) or not layer.trained for layer in reading.layers
+    )
+
+
+def _claim(origin: Origin | None, course: Course | None, calm: bool, *, exact: bool) -> str:
     if origin is None:
         return "the loss or a gradient is not finite" if course is None or not calm else _suddenly(course)
     place = "" if origin.where == "loss" else origin.path
     made = f"the first value that is not finite is {_WHERE[origin.where]}"
     made += f", in {place} ({origin.op})" if place else f" ({origin.op})"
-    if course is not None and course.broken is not None:
-        made += f" of step {course.broken:,}"
+    if course is not None and exact and course.fatal is not None:
+        made += f" of step {course.fatal.step + 1:,}"
     return made + rows_of(origin)
 
 

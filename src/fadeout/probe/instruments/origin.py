@@ -32,7 +32,9 @@ class Origins(Instrument):
         broken = held.of(Parameters).read.broken
         if not (_not_finite(held.first) or broken):
             return
-        self.hunt = Hunt(held.first.parameters)
+        batch = [t for t in tensors(held.question.batch) if t.is_floating_point() and t.layout == torch.strided]
+        sound = bool(batch) and all(bool(torch.isfinite(t).all()) for t in batch)
+        self.hunt = Hunt(held.first.parameters, sound_batch=sound)
         held.again(self.hunt)
         if self.hunt.origin is None:  # nothing on the way is: the way to one parameter is
             self.hunt.origin = _broken_at(held.first, broken)

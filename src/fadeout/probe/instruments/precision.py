@@ -75,7 +75,9 @@ def _rows(values: Tensor, samples: int) -> dict[str, Any]:
 class Hunt(Observer):
     """A pass that looks for the first non-finite value and counts them by module."""
 
-    def __init__(self, parameters: list[tuple[str, nn.Parameter]]) -> None:
+    def __init__(self, parameters: list[tuple[str, nn.Parameter]], *, sound_batch: bool = False) -> None:
+        """Args: sound_batch: the batch is finite, so that no operation gets what is not from there."""
+        self._sound_batch = sound_batch
         self.origin: Origin | None = None
         self.activation: dict[str, Tensor] = {}
         self.gradient: dict[str, Tensor] = {}
@@ -108,7 +110,7 @@ class Hunt(Observer):
                 path=path,
                 op=function.strip("_"),
                 line=line_of(origin[3], origin[4]) if origin else "",
-                where="input" if dirty else ("forward" if names.stack else "loss"),
+                where="input" if dirty and not self._sound_batch else ("forward" if names.stack else "loss"),
                 **_rows(out.detach(), names.samples),
             )
 
