@@ -464,6 +464,22 @@ def unheld() -> Call:
     return asked(model, (x, y), loss=F.cross_entropy, optimizer=adam)
 
 
+def stale() -> Call:
+    torch.manual_seed(0)
+    x = torch.randn(256, 16)
+    y = x[:, :1] * x[:, 1:2]
+    model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 1))
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def train_step(model, batch, optimizer):
+        loss = F.mse_loss(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return asked(model, [(x, y)], optimizer=adam, train_step=train_step, steps=20)
+
+
 EXAMPLES = (
     Example(code="FO101", make=vanishing),
     Example(code="FO102", make=exploding),
@@ -498,4 +514,5 @@ EXAMPLES = (
     Example(code="FO302", make=elsewhere),
     Example(code="FO303", make=nothing_moves),
     Example(code="FO304", make=answers_ignored),
+    Example(code="FO305", make=stale),
 )

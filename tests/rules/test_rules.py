@@ -7,7 +7,7 @@ import pytest
 
 from fadeout.records import Chain, Origin, Signal, TimeProfile
 from fadeout.rules import LIMITS, Limits, diagnose, progress, sentence, verdict
-from fadeout.rules.persistence import all_along, learning, stands
+from fadeout.rules.persistence import all_along, learning, settled, stands
 from rules.readings import course, layer, reading
 
 STUCK = [0.0, 0.0, 0.01, 0.0, 0.02]
@@ -30,6 +30,21 @@ def dead(share, path="b"):
 
 def flat(share, path="b"):
     return tuple(layer(n, saturated=share if n == path else 0.1) for n in "abc")
+
+
+@pytest.mark.parametrize(
+    ("flags", "there"),
+    [
+        ([True], True),
+        ([False, False, False, True, True], True),  # it collapsed in the course of training, and stays
+        ([False, False, True, False, True], True),
+        ([False, False, False, False, True], False),  # one probe says little
+        ([True, True, True, False, False], False),  # it was overcome
+        ([True, True, True, True, False], True),  # a single probe just inside a bound acquits nobody
+    ],
+)
+def test_a_sign_that_came_late_and_stayed_counts(flags, there):
+    assert settled(flags) is there
 
 
 @pytest.mark.parametrize(
