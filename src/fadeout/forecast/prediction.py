@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from fadeout.call.question import Question
 from fadeout.forecast.pulls import Pull, expect_pulls
+from fadeout.forecast.scatter import Dice
 from fadeout.forecast.signals import Signal, expect_signals
 from fadeout.forecast.surprises import find_surprises
 from fadeout.probe.graph.graph import weights_around
@@ -14,10 +16,10 @@ from fadeout.probe.instruments.sketch import Sketch, Sketcher
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.session import Session
 from fadeout.records import Forecast, ForecastLayer, Ledger
-from fadeout.theory import band
 
-SLACK = 0.1  # decades: finite batches, and samples of unequal size
-SIGMAS = 1.96
+SLACK = 0.02  # decades, of a plain network: rows of unequal size
+ROUGH = 0.1  # decades, where norms, convolutions, attention or meeting gradients are known only roughly
+SHARE = 0.95  # of networks that the band holds
 
 
 def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
@@ -32,8 +34,9 @@ def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
         random draws of such weights fall in; None where theory can't tell, with the reason.
     """
     sketch = _once(sketch)
-    signals = expect_signals(sketch)
-    pulls = expect_pulls(sketch, signals)
+    dice = Dice()
+    signals = expect_signals(sketch, dice)
+    pulls = expect_pulls(sketch, signals, dice)
     below, _ = weights_around(sketch.edges, sketch.matrix, sketch.to_data)
     rows: list[ForecastLayer] = []
     first: list[ForecastLayer] = []
@@ -73,13 +76,16 @@ def _row(sketch: Sketch, signals: list[Signal], pulls: list[Pull], i: int) -> Fo
         why = pull.why or "the gradient's size at this layer is beyond theory"
         return ForecastLayer(path=sketch.parts[i].path, q=q, decades=None, band=None, why=why)
     low, high = pull.level / 2, max(pull.most, pull.level) / 2
-    decades = (low + high) / 2
-    floor, ceiling = band(low, beta=pull.beta, sigmas=SIGMAS), band(high, beta=pull.beta, sigmas=SIGMAS)
+    tail = 0.5 - SHARE / 2
+    floor, middle, ceiling = (
+        float(end) / (2 * math.log(10)) for end in np.quantile(pull.wander, (tail, 0.5, 1 - tail))
+    )  # fmt: skip
+    slack = ROUGH if pull.rough else SLACK
     return ForecastLayer(
         path=sketch.parts[i].path,
         q=q,
-        decades=decades,
-        band=(floor.low - SLACK, ceiling.high + SLACK),
+        decades=(low + high) / 2 + middle,
+        band=(low + floor - slack, high + ceiling + slack),
         why=signal.why,
     )
 

@@ -1,0 +1,30 @@
+"""Alike: how the gradients of a batch's rows share its norm, and how far they point the same way."""
+
+import torch
+from torch import Tensor
+
+_ROWS, _WIDTH = 256, 512  # looked at
+
+
+@torch.no_grad()
+def alike(gradient: Tensor) -> Tensor:
+    """Two numbers on the gradient's device, from rows g_b with shares p_b = |g_b|^2 / sum |g|^2.
+
+    Args:
+        gradient: (N, D), (N, T, D), or (N, C, ...) with as many channels as `unit` says; rows are all but
+            the last axis.
+
+    Returns:
+        sum p_b^2, and sum over pairs of p_b p_c cos^2; nan where the gradient is 0.
+    """
+    g = gradient.detach()
+    g = g.movedim(1, -1) if g.dim() == 4 else g
+    rows = g.reshape(-1, g.shape[-1])
+    count = rows.shape[0]
+    every = -(-count // _ROWS)
+    rows = rows[::every, :_WIDTH].double()
+    rows = rows / rows.norm()
+    squares = rows.square().sum(1)
+    own = squares.square().sum()
+    product = rows.T @ rows if rows.shape[1] < rows.shape[0] else rows @ rows.T
+    return torch.stack((own * (len(rows) / count), (product.square().sum() - own).clamp_min(0.0)))
