@@ -34,11 +34,11 @@ def moments_near(name: str, phi: Phi, q: float) -> Moments:
     low = math.floor(place)
     first, second = _rows(name, low, low + 1)
     t = place - low
-    mean, second_, slope, fourth = (x + t * (y - x) for x, y in zip(first, second, strict=True))
+    mean, variance, slope, fourth = (x + t * (y - x) for x, y in zip(first, second, strict=True))
     return Moments(
         q=q,
-        mean=mean * math.sqrt(q),
-        second=second_ * q,
+        mean=mean,
+        second=variance * q + mean**2,
         slope_mean=math.nan,
         slope_second=slope,
         slope_kurtosis=fourth / slope**2 if 0 < slope < math.inf else math.nan,
@@ -74,11 +74,12 @@ def moments_around(name: str, phi: Phi, q: float, wander: Wander) -> Around | No
     here = math.log10(q) * _STEPS
     places = np.clip(here + wander * (_STEPS / math.log(10)), *_ENDS)
     low, high = math.floor(min(float(places.min()), here)) - 1, math.floor(max(float(places.max()), here)) + 2
-    table = np.array(_rows(name, low, high))[:, 1:3]
+    grid = np.arange(low, high + 1)
+    mean, variance, steep, _ = np.array(_rows(name, low, high)).T
+    table = np.stack((variance + mean**2 / 10.0 ** (grid / _STEPS), steep))
     if not (np.isfinite(table).all() and (table > 0).all()):
         return None
-    grid = np.arange(low, high + 1)
-    logs = np.log(table).T  # of V / q and S
+    logs = np.log(table)  # of V / q and S
     powers = np.gradient(logs, math.log(10) / _STEPS, axis=1)
     second, slope = (np.interp(places, grid, row) for row in logs)
     at, slope_at = (float(np.interp(here, grid, row)) for row in logs)
@@ -92,7 +93,7 @@ def moments_around(name: str, phi: Phi, q: float, wander: Wander) -> Around | No
 
 
 def _rows(name: str, low: int, high: int) -> list[tuple[float, float, float, float]]:
-    """The lattice from one place to another: M / sqrt q, V / q, S, E phi'^4."""
+    """The lattice from one place to another: M, (V - M^2) / q, S, E phi'^4."""
     activation, table = _KNOWN[name], _TABLES[name]
     for n in range(low, high + 1):
         if n not in table:
@@ -100,7 +101,7 @@ def _rows(name: str, low: int, high: int) -> list[tuple[float, float, float, flo
             at = torch.tensor([10.0 ** (k / _STEPS) for k in block], dtype=torch.float64)
             curves = moment_curves(activation, at)
             rows = torch.stack(
-                (curves.mean / at.sqrt(), curves.second / at, curves.slope_second, curves.slope_fourth)
+                (curves.mean, (curves.second - curves.mean**2) / at, curves.slope_second, curves.slope_fourth)
             ).T.tolist()
             table.update(zip(block, (tuple(row) for row in rows), strict=True))
     return [table[n] for n in range(low, high + 1)]

@@ -19,7 +19,17 @@ from fadeout.forecast.scatter import (
     through_slopes,
     through_weights,
 )
-from fadeout.forecast.signals import ADDITIONS, BATCH_NORMS, LAYER_NORMS, RMS_NORMS, SAME, Signal, divided_input, mixing
+from fadeout.forecast.signals import (
+    ADDITIONS,
+    BATCH_NORMS,
+    LAYER_NORMS,
+    RMS_NORMS,
+    SAME,
+    Signal,
+    divided_input,
+    mixing,
+    over_rows,
+)
 from fadeout.probe.graph.graph import weights_around
 from fadeout.probe.instruments.sketch import Part, Sketch
 
@@ -188,7 +198,8 @@ def _slope(part: Part, a: Signal, out: Signal, pull: Pull, name: str, dice: Dice
         return _Step(why=f"{name}: not an activation the theory can read")
     if not (math.isfinite(a.square) and a.gaussian):
         return _Step(why=a.why or f"{name}: what it reads is not Gaussian")
-    factor = moments_near(*part.phi, a.square).slope_second
+    phi = part.phi
+    factor = over_rows(a, lambda q: moments_near(*phi, q).slope_second)
     around = moments_around(*part.phi, a.square, a.wander)
     pairs = pairs_near(*part.phi, a.square) if a.square > 0 else None
     if around is None or pairs is None or not math.isfinite(pull.units):

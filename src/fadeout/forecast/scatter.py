@@ -49,6 +49,7 @@ def stray(normal: Wander, variance: "float | Wander") -> Wander:
 
     Source: Wilson and Hilferty, PNAS 17, 684 (1931): the cube root of a gamma variable is nearly normal.
     """
+    variance = np.maximum(variance, 0.0)
     root: Wander = 3 * np.log(np.maximum(1 - variance / 9 + normal * (np.sqrt(variance) / 3), 1e-3))
     return root
 

@@ -1,6 +1,7 @@
 """Signals: the mean square that theory expects of every activation, from the data to the loss."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ class Signal:
         why: Why nothing is known.
         wander: ln of the mean square in networks of finite width, relative to `square`.
         apart: 1 - correlation of two rows.
+        uneven: Relative variance of the rows' own mean squares, which a batch averages over.
         units: Over which the next mean is taken; inf for data.
         draw: What moved the mean square of an activation; its slopes are drawn with it.
         strayed: ln of how far that moved it.
@@ -46,6 +48,7 @@ class Signal:
     why: str = ""
     wander: Wander = field(default_factory=lambda: STILL)
     apart: float = 0.0
+    uneven: float = 0.0
     units: float = math.inf
     draw: Wander = field(default_factory=lambda: STILL)
     strayed: Wander = field(default_factory=lambda: STILL)
@@ -85,7 +88,7 @@ def _signal(sketch: Sketch, signals: list[Signal], i: int, dice: Dice, *, batch_
         a = inputs[x]
         if not (math.isfinite(a.square) and a.square > 0):
             return Signal(why=a.why or "unknown input")
-        return replace(a, square=1.0, between=a.between / a.square, wander=STILL)
+        return replace(a, square=1.0, between=a.between / a.square, wander=STILL, uneven=0.0)
     unknown = next((s.why or "unknown input" for s in inputs if not math.isfinite(s.square)), "")
     if not inputs or unknown:
         return Signal(why=unknown or "no input")
@@ -99,9 +102,11 @@ def _signal(sketch: Sketch, signals: list[Signal], i: int, dice: Dice, *, batch_
             return Signal(why=f"{part.path or part.base}: what it reads is not Gaussian")
         return _activated(part.phi, a, sketch.rows, dice, batch_norms=batch_norms)
     if part.base in LAYER_NORMS | BATCH_NORMS:
-        return replace(a, square=part.gain + part.bias, mean=0.0, between=part.gain, wander=STILL)
+        return replace(a, square=part.gain + part.bias, mean=0.0, between=part.gain, wander=STILL, uneven=0.0)
     if part.base in RMS_NORMS:
-        return replace(a, square=part.gain, mean=0.0, between=part.gain * a.between / a.square, wander=STILL)
+        return replace(
+            a, square=part.gain, mean=0.0, between=part.gain * a.between / a.square, wander=STILL, uneven=0.0
+        )
     if part.base in ADDITIONS:
         return _added(part, inputs)
     if part.base == "Mul" and len(inputs) == 1 and math.isfinite(part.gain):
@@ -134,6 +139,7 @@ def _weighted(part: Part, a: Signal, rows: int, dice: Dice) -> Signal:
         gaussian=True,
         wander=wander,
         apart=a.apart * carried / square if square > 0 else 0.0,
+        uneven=a.uneven * (carried / square) ** 2 if square > 0 else 0.0,
         units=float(max(1, part.width)),
         strayed=strayed,
     )
@@ -143,7 +149,7 @@ def _activated(phi: tuple[str, Phi], a: Signal, rows: int, dice: Dice, *, batch_
     """After an activation of Gaussian units: the mean square of n draws of phi."""
     moments = moments_near(*phi, a.square)
     found = Signal(
-        square=moments.second,
+        square=over_rows(a, lambda q: moments_near(*phi, q).second),
         mean=moments.mean,
         between=_between(phi, a) if batch_norms and math.isfinite(a.between) else math.nan,
         units=a.units,
@@ -153,7 +159,10 @@ def _activated(phi: tuple[str, Phi], a: Signal, rows: int, dice: Dice, *, batch_
     if around is None or pairs is None or not math.isfinite(a.units):
         return found
     own = 1 / rows
-    variance = (own * (pairs.value_kurtosis() - 1) + (1 - own) * (pairs.value_kurtosis(a.apart) - 1)) / a.units
+    one, two = pairs.value_kurtosis(), pairs.value_kurtosis(a.apart)
+    variance = (own * (one - 1) + (1 - own) * (two - 1)) / a.units
+    power = float(np.median(around.second_power))
+    found.uneven = power**2 * a.uneven + (1 - own) * max(one - two, 0.0) / a.units
     found.draw = dice.normal()
     found.strayed = stray(found.draw, variance)
     found.wander = around.second + found.strayed
@@ -187,6 +196,7 @@ def _added(part: Part, inputs: list[Signal]) -> Signal:
         gaussian=all(s.gaussian for s in inputs),
         wander=np.log(np.maximum(1 + strayed, 1e-6)),
         apart=min(sum(s.apart * s.square for s in inputs) / square, 1.0),
+        uneven=min(sum(s.uneven * s.square for s in inputs) / square, 1.0),
         units=min(s.units for s in inputs),
     )
 
@@ -194,6 +204,12 @@ def _added(part: Part, inputs: list[Signal]) -> Signal:
 def mixing(tokens: int, causal: bool) -> float:
     """Mean sum of squared attention weights when they are uniform, tokens independent."""
     return sum(1.0 / n for n in range(1, tokens + 1)) / tokens if causal else 1.0 / tokens
+
+
+def over_rows(a: Signal, of: Callable[[float], float]) -> float:
+    """Mean over rows of a moment, by two rows that stand for all."""
+    step = math.sqrt(min(a.uneven, 0.8))
+    return 0.5 * (of(a.square * (1 - step)) + of(a.square * (1 + step))) if step > 1e-3 else of(a.square)
 
 
 def _between(phi: tuple[str, Phi], a: Signal) -> float:

@@ -131,7 +131,9 @@ def _why(scan: _Scan, sigma_b: float | None) -> str:
     if sigma_b is None and known and all(c > 1 - _NOISE for b, c in known if b >= 0):
         return "no stable critical point: where chi = 1 the variance runs away (chi_par is 1 or more)"
     if sigma_b == 0.0 and not scan.dead and known and all(b > 0 for b, _ in known):
-        return "no critical point without a bias: chi = 1 needs sigma_b^2 = q - V(q)/S(q), which is positive for every q"
+        return (
+            "no critical point without a bias: chi = 1 needs sigma_b^2 = q - V(q)/S(q), which is positive for every q"
+        )
     if scan.dead and sigma_b is not None:
         return (
             f"no critical point for sigma_b = {sigma_b:g}: the variance stays in the activation's dead zone, "

@@ -82,9 +82,7 @@ def find_variance(phi: Activation | Elementwise, *, sigma_w: float, sigma_b: flo
     return _iterate(lambda q: q + drift(math.log(q)), start, found)
 
 
-def _first_turn(
-    path: list[float], ahead: list[float], exact: Callable[[float], float]
-) -> tuple[float, float] | None:
+def _first_turn(path: list[float], ahead: list[float], exact: Callable[[float], float]) -> tuple[float, float] | None:
     """The first stretch of the path on which the drift turns; it looks between the places, too."""
     for i in range(1, len(path)):
         if not ahead[i] > 0:

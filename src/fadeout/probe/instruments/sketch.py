@@ -262,7 +262,8 @@ class Sketcher(Instrument):
             elif len(graph.edges[i]) == 1:
                 known = self._calls.get(node)
                 part.outside = known is not None and (len(known[0]) > 1 or math.isnan(known[2]))
-                part.offset = known[2] if known is not None else math.nan
+                times = privates.saved(node, "alpha", 1.0)
+                part.offset = (known[2] if known is not None else math.nan) * float(times)
             return
         part.gain = 1.0
         for n, (_, parameter) in enumerate(leaves[:2]):
