@@ -64,7 +64,12 @@ def expect_signals(sketch: Sketch, dice: Dice) -> list[Signal]:
             square, share = ends[i]
             known = share if math.isfinite(share) else (1.0 if sketch.rows > 1 else 0.0)
             apart = min(known * sketch.rows / max(1, sketch.rows - 1), 1.0)
-            signals[i] = Signal(square=square, between=square * (known if sketch.rows > 1 else 1.0), apart=apart)
+            signals[i] = Signal(
+                square=square,
+                between=square * (known if sketch.rows > 1 else 1.0),
+                apart=apart,
+                uneven=sketch.uneven.get(i, 0.0),
+            )
             continue
         signals[i] = _signal(sketch, signals, i, dice, batch_norms=batch_norms)
     return signals

@@ -1,4 +1,4 @@
-"""Alike: how the gradients of a batch's rows share its norm, and how far they point the same way."""
+"""Alike: how far the rows of a batch are alike, in size and in the direction of their gradients."""
 
 import torch
 from torch import Tensor
@@ -28,3 +28,13 @@ def alike(gradient: Tensor) -> Tensor:
     own = squares.square().sum()
     product = rows.T @ rows if rows.shape[1] < rows.shape[0] else rows @ rows.T
     return torch.stack((own * (len(rows) / count), (product.square().sum() - own).clamp_min(0.0)))
+
+
+@torch.no_grad()
+def uneven(data: Tensor) -> Tensor:
+    """Relative variance of |x_b|^2 over the rows of a batch (N, ...), a number on its device; 0 of a single row."""
+    x = data.detach()
+    if x.dim() < 2 or x.shape[0] < 2:
+        return torch.zeros((), dtype=torch.float64, device=x.device)
+    squares = torch.linalg.vector_norm(x.reshape(x.shape[0], -1), dim=1, dtype=torch.float32).double().square()
+    return squares.var() / squares.mean().square().clamp_min(1e-300)

@@ -22,7 +22,7 @@ from fadeout.probe.graph import kinds
 from fadeout.probe.graph.ends import Slot
 from fadeout.probe.graph.graph import Graph, weights_around
 from fadeout.probe.graph.names import Names
-from fadeout.probe.instruments.alike import alike
+from fadeout.probe.instruments.alike import alike, uneven
 from fadeout.probe.instruments.instrument import How, Instrument
 from fadeout.probe.instruments.outputs import output_of
 from fadeout.probe.later import Answer, Later
@@ -81,6 +81,7 @@ class Sketch:
         to_data: Leads to data, and not only to a part that starts from parameters.
         ends: Per end: (mean square, share of it that differs between samples) of what enters there.
         rows: Samples of the batch.
+        uneven: Per node where data enters: relative variance of the rows' mean squares.
         alike: Per last weight operation: how its gradient's rows share the norm and how far they point the
             same way, see `alike`; empty where no loss is known.
     """
@@ -92,6 +93,7 @@ class Sketch:
     to_data: list[bool]
     ends: dict[Slot, tuple[float, float]] = field(default_factory=dict)
     rows: int = 1
+    uneven: dict[int, float] = field(default_factory=dict)
     alike: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -164,20 +166,22 @@ class Sketcher(Instrument):
                 part.keep = 1.0 - float(module.p)
         ends: dict[Slot, tuple[float, float]] = {}
         entering = [
-            (slot, output_of(leaf))
+            (slot, output_of(leaf), self._later.ask([uneven(leaf)]) if leaf.layout == torch.strided else None)
             for slot in (*graph.ends, *graph.beginnings)
             if (leaf := graph.leaves.get(slot[0])) is not None and not leaf.is_complex() and leaf.numel()
         ]
         answer = self._later.ask(lengths(tensors))
-        answers = [(slot, output, self._later.ask(output.scalars)) for slot, output in entering]
+        answers = [(slot, output, self._later.ask(output.scalars), spread) for slot, output, spread in entering]
 
         def fill() -> None:
+            assert self._sketch is not None
             for (part, name, divisor), value in zip(waiting, answer.values, strict=True):
                 setattr(part, name, value * value / max(1.0, divisor))
-            for slot, output, numbers in answers:
+            for slot, output, numbers, spread in answers:
+                if spread is not None and math.isfinite(spread.values[0]):
+                    self._sketch.uneven[slot[0]] = spread.values[0]
                 seen = output.seen(numbers.values)
                 ends[slot] = (seen.rms**2, seen.between)
-            assert self._sketch is not None
             for i, pair in self._alike.items():
                 own, shared = pair.values
                 if math.isfinite(own) and math.isfinite(shared):
@@ -195,7 +199,7 @@ class Sketcher(Instrument):
             loss_side=graph.loss_side,
             to_data=graph.to_data,
             ends=ends,
-            rows=max((output.rows for _, output in entering), default=1) or 1,
+            rows=max((output.rows for _, output, _ in entering), default=1) or 1,
         )
         if not self._has_loss:
             return {}
