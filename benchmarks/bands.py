@@ -9,6 +9,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +51,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
 }
 STARTS = ("default", "he", "glorot", "critical", "1.3")
 WIDTHS, DEPTHS, BATCHES = (32, 64, 128, 256), (3, 5, 10, 20, 40), (1, 2, 8, 32, 128)
+_T = TypeVar("_T")
 _CRITICAL: dict[str, tuple[float, float]] = {}
 
 
@@ -85,7 +88,7 @@ def network(kind: str, *, start: str, width: int, depth: int, inputs: int, draw:
     """A plain network of `depth` weight layers, drawn anew."""
     sizes = [inputs, *[width] * (depth - 1), 10]
     layers: list[nn.Module] = []
-    for n, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for n, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out)
         with torch.no_grad():
             if start == "default":
@@ -102,7 +105,7 @@ def network(kind: str, *, start: str, width: int, depth: int, inputs: int, draw:
 def one(kind: str, data: tuple[Tensor, Tensor], draw: torch.Generator) -> Drawn:
     """Draw a network of this kind, forecast it and measure it."""
 
-    def pick(of: tuple) -> object:  # type: ignore[type-arg]
+    def pick(of: tuple[_T, ...]) -> _T:
         return of[int(torch.randint(len(of), (), generator=draw))]
 
     start, width, depth, batch = pick(STARTS), pick(WIDTHS), pick(DEPTHS), pick(BATCHES)

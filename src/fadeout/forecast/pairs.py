@@ -45,24 +45,25 @@ class Pairs:
         """1 - E phi(u) phi(v) / E phi^2, from the same of u and v; written so that small ones don't cancel."""
         lost = -np.expm1(np.arange(_TERMS + 1) * math.log1p(-min(max(before, 0.0), 1 - 1e-12)))
         masses = self.terms[0] ** 2
-        rest = max(self.whole[0] - float(masses.sum()), 0.0)
-        return min((float(masses @ lost[:-1]) + rest * float(lost[-1])) / self.whole[0], 1.0)
+        rest = max(float(self.whole[0]) - float(masses.sum()), 0.0)
+        return min((float(masses @ lost[:-1]) + rest * float(lost[-1])) / float(self.whole[0]), 1.0)
 
     def slopes_alike(self, apart: float) -> float:
         """E phi'(u) phi'(v) / E phi'^2."""
-        return self._at(1, 1, self.whole[1], apart) / self.whole[1]
+        steep = float(self.whole[1])
+        return self._at(1, 1, steep, apart) / steep
 
     def value_kurtosis(self, apart: float = 0.0) -> float:
         """E phi^2(u) phi^2(v) / (E phi^2)^2."""
-        return self._at(2, 2, self.whole[2], apart) / self.whole[0] ** 2
+        return self._at(2, 2, float(self.whole[2]), apart) / float(self.whole[0]) ** 2
 
     def slope_kurtosis(self, apart: float = 0.0) -> float:
         """E phi'^2(u) phi'^2(v) / (E phi'^2)^2."""
-        return self._at(3, 3, self.whole[3], apart) / self.whole[1] ** 2
+        return self._at(3, 3, float(self.whole[3]), apart) / float(self.whole[1]) ** 2
 
     def together(self, apart: float = 0.0) -> float:
         """E phi^2(u) phi'^2(v) / (E phi^2 E phi'^2): above 1 where large values have steep slopes."""
-        return self._at(2, 3, self.cross, apart) / (self.whole[0] * self.whole[1])
+        return self._at(2, 3, self.cross, apart) / float(self.whole[0] * self.whole[1])
 
 
 def pairs_near(name: str, phi: Phi, q: float) -> Pairs | None:

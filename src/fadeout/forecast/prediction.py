@@ -19,7 +19,7 @@ from fadeout.probe.session import Session
 from fadeout.records import Forecast, ForecastLayer, Ledger
 
 SLACK = 0.02  # decades, of a plain network: rows of unequal size; independent of the draw, so added in squares
-ROUGH = 0.1  # decades, where norms, convolutions, attention or meeting gradients are known only roughly
+ROUGH = 0.2  # decades, where norms, convolutions, attention or meeting gradients are known only roughly
 SHARE = 0.95  # of networks that the band holds
 
 

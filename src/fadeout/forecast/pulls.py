@@ -55,7 +55,7 @@ class Pull:
     level: float = -math.inf
     most: float = -math.inf
     wander: Wander = field(default_factory=lambda: STILL)
-    rows: Rows = Rows()
+    rows: Rows = field(default_factory=Rows)
     along: Wander = field(default_factory=lambda: UNKNOWING)
     units: float = math.inf
     rough: bool = False

@@ -11,8 +11,7 @@ def alike(gradient: Tensor) -> Tensor:
     """Two numbers on the gradient's device, from rows g_b with shares p_b = |g_b|^2 / sum |g|^2.
 
     Args:
-        gradient: (N, D), (N, T, D), or (N, C, ...) with as many channels as `unit` says; rows are all but
-            the last axis.
+        gradient: (N, D), (N, T, D) or (N, C, H, W); rows are all but the axis of units.
 
     Returns:
         sum p_b^2, and sum over pairs of p_b p_c cos^2; nan where the gradient is 0.
@@ -37,4 +36,5 @@ def uneven(data: Tensor) -> Tensor:
     if x.dim() < 2 or x.shape[0] < 2:
         return torch.zeros((), dtype=torch.float64, device=x.device)
     squares = torch.linalg.vector_norm(x.reshape(x.shape[0], -1), dim=1, dtype=torch.float32).double().square()
-    return squares.var() / squares.mean().square().clamp_min(1e-300)
+    found: Tensor = squares.var() / squares.mean().square().clamp_min(1e-300)
+    return found

@@ -208,9 +208,10 @@ class Sketcher(Instrument):
 
     def _see(self, i: int, gradients: Any) -> None:
         first = next((g for g in gradients if g is not None), None)
-        if first is not None and first.dim() >= 2 and first.numel() and not first.is_complex():
-            if first.layout == torch.strided and not first.is_nested:
-                self._alike[i] = self._later.ask([alike(first)])
+        if first is None or first.layout != torch.strided or first.is_nested or first.is_complex():
+            return
+        if first.dim() >= 2 and first.numel():
+            self._alike[i] = self._later.ask([alike(first)])
 
     def _read_weight(
         self, part: Part, node: Node, graph: Graph, i: int, later: Callable[[Part, str, Tensor, float], None]
@@ -255,10 +256,11 @@ class Sketcher(Instrument):
             if len(graph.edges[i]) == 1 and len(leaves) == 1:
                 later(part, "gain" if part.base == "Mul" else "bias", leaves[0][1], leaves[0][1].numel())
             elif len(graph.edges[i]) == 1 and part.base == "Mul":
+                known = self._calls.get(node)
+                part.sign = -1.0 if known is not None and known[2] < 0 else 1.0
                 other = privates.saved(node, "other")
                 if isinstance(other, (int, float, complex)):
                     part.gain = abs(other) ** 2
-                    part.sign = -1.0 if isinstance(other, (int, float)) and other < 0 else 1.0
                 elif isinstance(other, Tensor) and other.numel() == 1:
                     later(part, "gain", other if other.is_floating_point() else other.abs().float(), 1)
                 else:
@@ -277,11 +279,12 @@ class Sketcher(Instrument):
 _ADDS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 _TAKES = frozenset({"sub", "sub_", "subtract", "__sub__", "__isub__"})
 _TURNS = frozenset({"rsub", "__rsub__"})
+_TIMES = frozenset({"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"})
 
 
 def _constant(function: str, args: tuple[Any, ...]) -> float:
-    """The number that an addition adds, c of `c - x`; 0 of other calls, nan where it is not to be seen."""
-    if function not in _ADDS | _TAKES | _TURNS:
+    """The number that is added or multiplied with, c of `c - x`; 0 of other calls, nan where it is not to be seen."""
+    if function not in _ADDS | _TAKES | _TURNS | _TIMES:
         return 0.0
     numbers = [float(a) for a in args[:2] if isinstance(a, (int, float))]
     if len(numbers) != 1:
