@@ -22,6 +22,7 @@ def alike(gradient: Tensor) -> Tensor:
     count = rows.shape[0]
     every = -(-count // _ROWS)
     rows = rows[::every, :_WIDTH].double()
+    rows = rows / rows.abs().amax().clamp_min(1e-300)  # squares of a gradient near the ends of float64 leave it
     rows = rows / rows.norm()
     squares = rows.square().sum(1)
     own = squares.square().sum()
@@ -33,8 +34,8 @@ def alike(gradient: Tensor) -> Tensor:
 def uneven(data: Tensor) -> Tensor:
     """Relative variance of |x_b|^2 over the rows of a batch (N, ...), a number on its device; 0 of a single row."""
     x = data.detach()
-    if x.dim() < 2 or x.shape[0] < 2:
+    if x.dim() < 2 or x.shape[0] < 2 or not x.numel():
         return torch.zeros((), dtype=torch.float64, device=x.device)
-    squares = torch.linalg.vector_norm(x.reshape(x.shape[0], -1), dim=1, dtype=torch.float32).double().square()
+    squares = torch.linalg.vector_norm(x.reshape(x.shape[0], -1), dim=1, dtype=torch.float64).square()
     found: Tensor = squares.var() / squares.mean().square().clamp_min(1e-300)
     return found

@@ -240,7 +240,7 @@ class Sketcher(Instrument):
                 return
             units = weight.shape[0]
         part.width = units * (math.prod(weight.shape[2:]) if weight.dim() > 2 else 1)
-        part.reads_units = weight.numel() // units
+        part.reads_units = weight.numel() // max(1, units)
         later(part, "gain", weight, units / _inside(self.modules.get(part.path), weight, part, self._calls.get(node)))
         if biases:
             later(part, "bias", biases[0], biases[0].numel())
