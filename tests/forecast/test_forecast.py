@@ -41,7 +41,8 @@ def check(model, digits):
     forecast = exam.forecast
     assert forecast.decades is not None, forecast.layers[0].why
     low, high = forecast.band
-    assert low <= exam.decades <= high, f"measured {exam.decades:.2f}, band {low:.2f} .. {high:.2f}"
+    slack = 0.5 * (high - low) / 2  # one draw: half again as far as 95 % of them; test_bands.py counts many
+    assert low - slack <= exam.decades <= high + slack, f"measured {exam.decades:.2f}, band {low:.2f} .. {high:.2f}"
     return exam
 
 

@@ -3,10 +3,13 @@
 import math
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from fadeout.call.question import Question
+from fadeout.forecast.offsets import fold_offsets
 from fadeout.forecast.pulls import Pull, expect_pulls
+from fadeout.forecast.scatter import Dice
 from fadeout.forecast.signals import Signal, expect_signals
 from fadeout.forecast.surprises import find_surprises
 from fadeout.probe.graph.graph import weights_around
@@ -14,10 +17,10 @@ from fadeout.probe.instruments.sketch import Sketch, Sketcher
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.session import Session
 from fadeout.records import Forecast, ForecastLayer, Ledger
-from fadeout.theory import band
 
-SLACK = 0.1  # decades: finite batches, and samples of unequal size
-SIGMAS = 1.96
+SLACK = 0.02  # decades, of a plain network: rows of unequal size; independent of the draw, so added in squares
+ROUGH = 0.2  # decades, where norms, convolutions, attention or meeting gradients are known only roughly
+SHARE = 0.95  # of networks that the band holds
 
 
 def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
@@ -30,10 +33,12 @@ def predict_from(sketch: Sketch, ledger: Ledger | None = None) -> Forecast:
     Returns:
         Decades of every layer's gradient relative to the last one's, with the band that 95 % of
         random draws of such weights fall in; None where theory can't tell, with the reason.
+        `decades` is the middle of the band: half of the networks lie below.
     """
-    sketch = _once(sketch)
-    signals = expect_signals(sketch)
-    pulls = expect_pulls(sketch, signals)
+    sketch = fold_offsets(_once(sketch))
+    dice = Dice()
+    signals = expect_signals(sketch, dice)
+    pulls = expect_pulls(sketch, signals, dice)
     below, _ = weights_around(sketch.edges, sketch.matrix, sketch.to_data)
     rows: list[ForecastLayer] = []
     first: list[ForecastLayer] = []
@@ -73,15 +78,24 @@ def _row(sketch: Sketch, signals: list[Signal], pulls: list[Pull], i: int) -> Fo
         why = pull.why or "the gradient's size at this layer is beyond theory"
         return ForecastLayer(path=sketch.parts[i].path, q=q, decades=None, band=None, why=why)
     low, high = pull.level / 2, max(pull.most, pull.level) / 2
-    decades = (low + high) / 2
-    floor, ceiling = band(low, beta=pull.beta, sigmas=SIGMAS), band(high, beta=pull.beta, sigmas=SIGMAS)
+    tail = 0.5 - SHARE / 2
+    floor, middle, ceiling = (
+        float(end) / (2 * math.log(10)) for end in np.quantile(pull.wander, (tail, 0.5, 1 - tail))
+    )  # fmt: skip
+    centre = (low + high) / 2 + middle
     return ForecastLayer(
         path=sketch.parts[i].path,
         q=q,
-        decades=decades,
-        band=(floor.low - SLACK, ceiling.high + SLACK),
+        decades=centre,
+        band=_widened(low + floor, centre, high + ceiling, rough=pull.rough),
         why=signal.why,
     )
+
+
+def _widened(low: float, centre: float, high: float, *, rough: bool) -> tuple[float, float]:
+    if rough:
+        return low - ROUGH, high + ROUGH
+    return centre - math.hypot(centre - low, SLACK), centre + math.hypot(high - centre, SLACK)
 
 
 def sketch_of(model: nn.Module, inputs: Any) -> Sketch:
@@ -99,8 +113,9 @@ def predict(model: nn.Module, inputs: Tensor | Any) -> Forecast:
     """What mean-field theory expects of a network before a single step.
 
     Reads the model's own layers, the actual weights' variances and the input's mean square, and
-    predicts the activation variance q and the gradient's decades at every layer, with the band of
-    finite width (Hanin and Nica 2018; the width and fourth moment of the slopes).
+    predicts the activation variance q and the gradient's decades at every layer, with the band that
+    networks of this width fall into.  No loss is known here: the gradients of the rows at the output are
+    taken to point in random directions, as those of cross entropy do before training.
 
     Args:
         model: Any module; what theory can't speak about is marked layer by layer.

@@ -5,6 +5,7 @@ import math
 from fadeout.records import ForecastLayer, Ledger, Surprise
 
 SURPRISE = 0.2  # decades that one layer must be off, beyond its own spread, to be reported
+BEYOND = 1.75  # half-widths of the band: one random layer in 1,000 is that far out, where one in 20 leaves the band
 
 
 def find_surprises(layers: tuple[ForecastLayer, ...], ledger: Ledger) -> tuple[Surprise, ...]:
@@ -22,7 +23,8 @@ def find_surprises(layers: tuple[ForecastLayer, ...], ledger: Ledger) -> tuple[S
         off = here - row.decades
         half = (row.band[1] - row.band[0]) / 2
         jump = off - off_before
-        outside = not row.band[0] <= here <= row.band[1]
+        low, high = (BEYOND * (end - row.decades) for end in row.band)
+        outside = not low - SURPRISE / 2 <= off <= high + SURPRISE / 2
         if outside and abs(jump) > max(SURPRISE, 0.25 * half):
             found.append(
                 (

@@ -9,7 +9,7 @@ import torch
 from fadeout.theory.activation import Activation, Elementwise, centre_activation, read_activation
 from fadeout.theory.expectation import Moments, expect_moments, moment_curves
 from fadeout.theory.maps import curves_between
-from fadeout.theory.phase import saturated_share
+from fadeout.theory.phase import ALIVE, saturated_share
 from fadeout.theory.quadrature import find_root
 
 _LOW, _HIGH, _POINTS = 1.07e-6, 1.03e3, 181  # the scan over q; no root of note falls on it
@@ -61,10 +61,11 @@ class _Scan:
 
     activation: Activation
     q: tuple[float, ...]
-    bias: tuple[float, ...]  # q - V / S, nan where a moment is infinite
+    bias: tuple[float, ...]  # q - V / S, nan where a moment is infinite or nearly all units are dead
     second: tuple[float, ...]
     slope_second: tuple[float, ...]
     chi_par: tuple[float, ...]
+    dead: bool  # nearly all units are, at some variance
     at_zero: Moments
 
 
@@ -127,8 +128,17 @@ def _why(scan: _Scan, sigma_b: float | None) -> str:
             "no critical point: chi = 1 needs sigma_b^2 = q - V(q)/S(q), which is negative for every q, "
             "so wherever the variance rests the gradient fades"
         )
-    if sigma_b is None and known and all(c > 1 for b, c in known if b >= 0):
-        return "no stable critical point: where chi = 1 the variance runs away (chi_par > 1)"
+    if sigma_b is None and known and all(c > 1 - _NOISE for b, c in known if b >= 0):
+        return "no stable critical point: where chi = 1 the variance runs away (chi_par is 1 or more)"
+    if sigma_b == 0.0 and not scan.dead and known and all(b > 0 for b, _ in known):
+        return (
+            "no critical point without a bias: chi = 1 needs sigma_b^2 = q - V(q)/S(q), which is positive for every q"
+        )
+    if scan.dead and sigma_b is not None:
+        return (
+            f"no critical point for sigma_b = {sigma_b:g}: the variance stays in the activation's dead zone, "
+            "where fewer than 1 in 100 units have a slope, and no sigma_w makes up for that"
+        )
     scale = "any sigma_b" if sigma_b is None else f"sigma_b = {sigma_b:g}"
     return (
         f"no critical point: sigma_b^2 = q - V(q)/S(q) has no solution for {scale} "
@@ -139,7 +149,9 @@ def _why(scan: _Scan, sigma_b: float | None) -> str:
 def _scan(activation: Activation) -> _Scan:
     curves = curves_between(activation, _LOW, _HIGH, _POINTS)
     s = curves.slope_second
-    good = curves.second.isfinite() & s.isfinite() & (s > 0)
+    # beside a wide dead zone chi = 1 takes weights of 1e8: so few units are alive that no network has one
+    alive = s.square() >= ALIVE * curves.slope_fourth
+    good = curves.second.isfinite() & s.isfinite() & (s > 0) & alive
     bias = (curves.q - curves.second / s).where(good, math.nan)
     return _Scan(
         activation=activation,
@@ -148,6 +160,7 @@ def _scan(activation: Activation) -> _Scan:
         second=tuple(curves.second.tolist()),
         slope_second=tuple(s.tolist()),
         chi_par=tuple((curves.second_rate / s).where(good, math.nan).tolist()),
+        dead=bool((~alive & (curves.second < curves.q)).any()),
         at_zero=expect_moments(activation, 0.0),
     )
 
@@ -276,6 +289,8 @@ def _lowest(scan: _Scan, i: int, bias: Callable[[float], float]) -> tuple[float,
     """The minimum of q - V / S around point i of the scan, if it lies between its neighbours."""
     last = len(scan.q) - 1
     around = (scan.bias[max(i - 1, 0)], scan.bias[min(i + 1, last)])
+    if any(math.isnan(b) for b in around):
+        return math.nan, scan.q[i]  # the less, the more units are dead: there is no smallest
     if i in (0, last) or not min(around) > scan.bias[i]:
         return scan.bias[i], scan.q[i]
     low, high = scan.q[i - 1], scan.q[i + 1]

@@ -18,6 +18,9 @@ FINE = (3 * SEGMENTS, 1.5 * SPAN)  # half as wide, half again as far: what the e
 _FINER = 0.7  # of the mesh's spacing: segments narrower than that need no cut but the kinks
 _CHUNK = 32  # variances at once
 _GONE = 1e-16  # an outermost term below this share of the sum says that nothing lies beyond
+_FALLING = 0.01  # of the last two segments, from which the tail does not fall as the normal density does (.002)
+_DEAD = 4.0  # standard deviations: all that a wide dead zone leaves lies in the tail, and that is no blow-up
+_FLAT = 1e-10  # a slope at 0 below this share of the largest is the rounding of a slope of 0 (u^2, u^3)
 _FLOOR = 1e-300  # keeps 0 / 0 from being a relative error
 
 
@@ -211,14 +214,14 @@ def _is_lost(terms: Tensor, z: Tensor, rule: tuple[int, float]) -> Tensor:
         return torch.zeros_like(total, dtype=torch.bool)
     segments, span = rule
     step = 2 * span / segments
-    dead = terms.masked_fill(z.abs() > 6, 0.0).sum(1) == 0.0  # a wide dead zone is no blow-up
+    dead = terms.masked_fill(z.abs() > _DEAD, 0.0).sum(1) == 0.0
     last, before = (
         terms.masked_fill((z.abs() < edge) | (z.abs() > edge + step), 0.0).sum(1)
         for edge in (span - step, span - 2 * step)
     )
     decay = last / before.clamp_min(_FLOOR)
     beyond = last * torch.where(decay < 0.9, decay / (1 - decay), 10.0)
-    return ~total.isfinite() | ((beyond > CAPTURED * total) & ~dead)
+    return ~total.isfinite() | ((beyond > CAPTURED * total) & (decay > _FALLING) & ~dead)
 
 
 def _rule(mesh: Mesh, q: Tensor, rule: tuple[int, float]) -> tuple[Tensor, Tensor]:
@@ -244,7 +247,7 @@ def _limit_at_zero(activation: Activation) -> Moments:
     """q -> 0: phi is phi(0) with a left and a right slope, each seen by half of the units."""
     sides = torch.tensor([-1e-13, 1e-13], dtype=torch.float64, device="cpu")
     value, slope = evaluate(activation.phi, sides)
-    left, right = slope.tolist()
+    left, right = (0.0 if abs(side) < _FLAT * activation.slope_sup else side for side in slope.tolist())
     low, high = (activation.at_zero, activation.at_zero) if 0.0 not in activation.jumps else value.tolist()
     s, fourth = (left**2 + right**2) / 2, (left**4 + right**4) / 2
     return Moments(

@@ -1,6 +1,7 @@
 """Maps: how variance and correlation go from one wide layer to the next, and where they rest."""
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -19,6 +20,8 @@ from fadeout.theory.quadrature import find_root, normal_rule
 Q_MIN, Q_MAX = 1e-8, 1e8  # fixed points are sought between; below it is 0, above it is infinite
 _TIE = 1e-12  # a map this close to the identity, relative, rests where it starts
 _TERMS = 384  # of the Hermite series
+_PLACES = 97  # of the way from the start to where the variance is 0 or infinite
+_STEPS = 400  # of a map that is not monotone, before it counts as going round and round
 
 
 def map_variance(phi: Activation | Elementwise, q: float, *, sigma_w: float, sigma_b: float = 0.0) -> float:
@@ -39,8 +42,9 @@ def map_variance(phi: Activation | Elementwise, q: float, *, sigma_w: float, sig
 def find_variance(phi: Activation | Elementwise, *, sigma_w: float, sigma_b: float = 0.0, start: float = 1.0) -> float:
     """Fixed point q* that the variance map reaches from `start`.
 
-    The first fixed point in the direction the variance moves; where every q is fixed (ReLU at
-    sigma_w = sqrt 2) it is `start`.
+    The first fixed point in the direction the variance moves, where the map rises all the way (then it
+    can't jump over it); else the map is iterated.  Where every q is fixed (ReLU at sigma_w = sqrt 2) it
+    is `start`.
 
     Args:
         phi: Elementwise activation, or one already read.
@@ -49,7 +53,8 @@ def find_variance(phi: Activation | Elementwise, *, sigma_w: float, sigma_b: flo
         start: Variance of the first pre-activations, > 0.
 
     Returns:
-        q*; 0.0 where the variance dies out (below 1e-8), inf where it grows past 1e8.
+        q*; 0.0 where the variance dies out (below 1e-8), inf where it grows past 1e8 (u^2, u^3: there
+        is none).  Where the map goes round and round, the fixed point that it goes around.
     """
     sw2, sb2 = check_scales("find_variance", sigma_w, sigma_b)
     if not (Q_MIN <= start <= Q_MAX):
@@ -64,13 +69,52 @@ def find_variance(phi: Activation | Elementwise, *, sigma_w: float, sigma_b: flo
     if abs(first) <= _TIE * start:
         return start
     edge = Q_MAX if first > 0 else Q_MIN
-    path = torch.linspace(math.log(start), math.log(edge), 97, dtype=torch.float64, device="cpu")
-    drifts = sw2 * moment_curves(activation, path.exp()).second + sb2 - path.exp()
-    turned = ((drifts <= 0) if first > 0 else (drifts >= 0)).nonzero()
-    if not len(turned):
-        return math.inf if first > 0 else 0.0
-    i = max(int(turned[0]), 1)
-    return math.exp(find_root(drift, float(path[i - 1]), float(path[i]), tolerance=1e-15))
+    path = torch.linspace(math.log(start), math.log(edge), _PLACES, dtype=torch.float64, device="cpu")
+    mapped = sw2 * moment_curves(activation, path.exp()).second + sb2
+    sign = 1.0 if first > 0 else -1.0
+    bracket = _first_turn(path.tolist(), (sign * (mapped - path.exp())).tolist(), lambda t: sign * drift(t))
+    found, walked = (math.inf if first > 0 else 0.0), mapped
+    if bracket is not None:
+        found = math.exp(find_root(drift, *bracket, tolerance=1e-15))
+        walked = mapped[sign * path <= sign * bracket[1]]
+    if not bool((sign * walked.diff() < -_TIE * walked[1:]).any()):
+        return found  # a rising map can't jump over where it rests
+    return _iterate(lambda q: q + drift(math.log(q)), start, found)
+
+
+def _first_turn(path: list[float], ahead: list[float], exact: Callable[[float], float]) -> tuple[float, float] | None:
+    """The first stretch of the path on which the drift turns; it looks between the places, too."""
+    for i in range(1, len(path)):
+        if not ahead[i] > 0:
+            return path[i - 1], path[i]
+        if i + 1 < len(path) and ahead[i - 1] > ahead[i] < ahead[i + 1]:  # two rests may hide beside a lowest place
+            lowest = _lowest(exact, path[i - 1], path[i + 1])
+            if not exact(lowest) > 0:
+                return path[i - 1], lowest
+    return None
+
+
+def _lowest(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where f is smallest, by golden section."""
+    for _ in range(40):
+        a, b = high - 0.618 * (high - low), low + 0.618 * (high - low)
+        low, high = (low, b) if f(a) < f(b) else (a, high)
+    return 0.5 * (low + high)
+
+
+def _iterate(step: Callable[[float], float], start: float, otherwise: float) -> float:
+    """Where a map that falls somewhere leads; `otherwise` where it goes round and round."""
+    q = start
+    for _ in range(_STEPS):
+        after = step(q)
+        if not after < Q_MAX:
+            return math.inf
+        if after < Q_MIN:
+            return 0.0
+        if abs(after - q) <= 1e-14 * q:
+            return after
+        q = after
+    return otherwise
 
 
 def map_correlation(

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 
 from fadeout.theory.activation import Activation, Elementwise, evaluate, read_activation
-from fadeout.theory.expectation import expect_moments
+from fadeout.theory.expectation import expect_moments, moments_at
 from fadeout.theory.maps import Q_MAX, check_scales, find_correlation, find_variance
 
 Phase = Literal["ordered", "critical", "chaotic"]
 
 EDGE = 1e-9  # |chi - 1| up to here is the edge: far above rounding, 1e9 layers deep
+ALIVE = 0.01  # share of units (1 / kurtosis of the slope) below which a layer is as good as dead
 TRAINABLE = 6.0  # trainable depth in units of xi_c [recall: Schoenholz et al. 2017]
 
 
@@ -35,6 +36,7 @@ class MeanField:
         trainable_depth: 6 xi_c, layers; inf at the edge.
         decades_per_layer: log10 of the gain of a layer, log10(chi) / 2; negative fades.
         stable: Whether a small change of q does not grow.
+        note: What a number can't say, where there is no fixed point to speak of; else "".
     """
 
     activation: str
@@ -51,6 +53,7 @@ class MeanField:
     trainable_depth: float
     decades_per_layer: float
     stable: bool
+    note: str = ""
 
 
 def describe_phase(
@@ -74,6 +77,8 @@ def describe_phase(
     q = find_variance(activation, sigma_w=sigma_w, sigma_b=sigma_b, start=start)
     at = expect_moments(activation, min(q, Q_MAX))
     chi, chi_par = sw2 * at.slope_second, sw2 * at.second_rate
+    if q == math.inf and _grows(activation, at.slope_second):
+        chi = chi_par = math.inf
     xi_grad = depth_scale(chi)
     if chi > 1 + EDGE and 0 < q < math.inf:
         c, slope = find_correlation(activation, q=q, sigma_w=sigma_w, sigma_b=sigma_b)
@@ -95,7 +100,22 @@ def describe_phase(
         trainable_depth=TRAINABLE * xi_c,
         decades_per_layer=log_gain(chi),
         stable=q < math.inf and abs(chi_par) <= 1 + EDGE,
+        note=_note(q, chi, at.slope_kurtosis),
     )
+
+
+def _grows(activation: Activation, slope_second: float) -> bool:
+    """Whether the slope itself grows with the variance, so that chi has no limit (u^2, u^3, exp)."""
+    return not slope_second < 1.5 * moments_at(activation, Q_MAX / 100).slope_second
+
+
+def _note(q: float, chi: float, kurtosis: float) -> str:
+    if q == math.inf:
+        growth = ", and the gain of a layer grows with it" if chi == math.inf else ""
+        return f"no fixed point: the variance grows from layer to layer without bound{growth}"
+    if chi == 0.0 or kurtosis * ALIVE > 1:
+        return "nearly all units are dead at the fixed variance: fewer than 1 in 100 pass any gradient"
+    return ""
 
 
 def depth_scale(rate: float) -> float:

@@ -111,8 +111,17 @@ class Several(Observer):
     def graph(self, graph: Graph) -> dict[int, Watcher]:
         found: dict[int, Watcher] = {}
         for observer in self.observers:
-            found.update(observer.graph(graph))
+            for i, watcher in observer.graph(graph).items():
+                found[i] = _both(found[i], watcher) if i in found else watcher
         return found
+
+
+def _both(first: Watcher, second: Watcher) -> Watcher:
+    def watch(i: int, gradients: Any) -> None:
+        first(i, gradients)
+        second(i, gradients)
+
+    return watch
 
 
 class RefusalError(Exception):

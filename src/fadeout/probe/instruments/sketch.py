@@ -20,11 +20,12 @@ from fadeout.probe.account.norms import lengths
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.ends import Slot
-from fadeout.probe.graph.graph import Graph
+from fadeout.probe.graph.graph import Graph, weights_around
 from fadeout.probe.graph.names import Names
+from fadeout.probe.instruments.alike import alike, uneven
 from fadeout.probe.instruments.instrument import How, Instrument
 from fadeout.probe.instruments.outputs import output_of
-from fadeout.probe.later import Later
+from fadeout.probe.later import Answer, Later
 from fadeout.records import Kind
 
 Phi = Callable[[Tensor], Tensor]
@@ -38,11 +39,14 @@ class Part:
         gain: Squared gain of a weight, sum W^2 / units out; of a norm or scale, mean of its factor squared.
         bias: Mean square of the bias added.
         width: Units the weight feeds, for the spread at finite width.
+        reads_units: Units the weight reads, for the same.
         phi: The activation.
         key: Of a weight: which one it is, to tell where one is used again.
         keep: Of a dropout: the share kept.
         reads, gives: Elements that go in and come out.
         outside: Of an addition: it adds a tensor that is neither data nor parameter.
+        offset: Of an addition: the number it adds; of `c - x`, c.
+        sign: Of a factor: -1 where it turns the sign.
         tokens: Of an attention: positions that are mixed.
         causal: Of an attention: position i sees only the first i.
     """
@@ -53,11 +57,14 @@ class Part:
     gain: float = math.nan
     bias: float = 0.0
     width: int = 0
+    reads_units: int = 0
     phi: tuple[str, Phi] | None = None
     keep: float = 1.0
     reads: int = 0
     gives: int = 0
     outside: bool = False
+    offset: float = 0.0
+    sign: float = 1.0
     key: int = 0
     tokens: int = 0
     causal: bool = False
@@ -73,6 +80,10 @@ class Sketch:
         matrix: Weight operations.
         to_data: Leads to data, and not only to a part that starts from parameters.
         ends: Per end: (mean square, share of it that differs between samples) of what enters there.
+        rows: Samples of the batch.
+        uneven: Per node where data enters: relative variance of the rows' mean squares.
+        alike: Per last weight operation: how its gradient's rows share the norm and how far they point the
+            same way, see `alike`; empty where no loss is known.
     """
 
     parts: list[Part]
@@ -81,6 +92,9 @@ class Sketch:
     loss_side: list[bool]
     to_data: list[bool]
     ends: dict[Slot, tuple[float, float]] = field(default_factory=dict)
+    rows: int = 1
+    uneven: dict[int, float] = field(default_factory=dict)
+    alike: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 class Sketcher(Instrument):
@@ -94,7 +108,9 @@ class Sketcher(Instrument):
         self._sketch: Sketch | None = None
         self._fill: Callable[[], None] | None = None
         self._later = Later()
-        self._calls: dict[Node, tuple[tuple[torch.Size, ...], torch.Size, dict[str, Any]]] = {}
+        self._calls: dict[Node, tuple[tuple[torch.Size, ...], torch.Size, float]] = {}
+        self._alike: dict[int, Answer] = {}
+        self._has_loss = question.verb != "predict"
 
     @property
     def sketch(self) -> Sketch | None:
@@ -113,7 +129,7 @@ class Sketcher(Instrument):
         """One function returned: keep the shapes of its tensors."""
         if node is not None and not out.is_nested:
             shapes = tuple(a.shape for a in args[:3] if isinstance(a, Tensor) and not a.is_nested)
-            self._calls[node] = (shapes, out.shape, {})
+            self._calls[node] = (shapes, out.shape, _constant(function, args))
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """Modules say nothing that their operations do not."""
@@ -141,7 +157,7 @@ class Sketcher(Instrument):
                 part.tokens, part.causal = _attention(node)
             if graph.matrix[i]:
                 self._read_weight(part, node, graph, i, later)
-            elif part.kind == "norm" or part.base in ("Mul", "Add"):
+            elif part.kind == "norm" or part.base in ("Mul", "Add", "Sub", "Rsub"):
                 self._read_gain(part, node, graph, i, later)
             elif part.kind == "slope":
                 part.phi = activation_of(node, part.base)
@@ -150,19 +166,26 @@ class Sketcher(Instrument):
                 part.keep = 1.0 - float(module.p)
         ends: dict[Slot, tuple[float, float]] = {}
         entering = [
-            (slot, output_of(leaf))
+            (slot, output_of(leaf), self._later.ask([uneven(leaf)]) if leaf.layout == torch.strided else None)
             for slot in (*graph.ends, *graph.beginnings)
             if (leaf := graph.leaves.get(slot[0])) is not None and not leaf.is_complex() and leaf.numel()
         ]
         answer = self._later.ask(lengths(tensors))
-        answers = [(slot, output, self._later.ask(output.scalars)) for slot, output in entering]
+        answers = [(slot, output, self._later.ask(output.scalars), spread) for slot, output, spread in entering]
 
         def fill() -> None:
+            assert self._sketch is not None
             for (part, name, divisor), value in zip(waiting, answer.values, strict=True):
                 setattr(part, name, value * value / max(1.0, divisor))
-            for slot, output, numbers in answers:
+            for slot, output, numbers, spread in answers:
+                if spread is not None and math.isfinite(spread.values[0]):
+                    self._sketch.uneven[slot[0]] = spread.values[0]
                 seen = output.seen(numbers.values)
                 ends[slot] = (seen.rms**2, seen.between)
+            for i, pair in self._alike.items():
+                own, shared = pair.values
+                if math.isfinite(own) and math.isfinite(shared):
+                    self._sketch.alike[i] = (own, shared)
             for slot, (what, _) in graph.ends.items():
                 if what == "embedding":
                     ends[slot] = (parts[slot[0]].gain, 1.0)
@@ -176,8 +199,19 @@ class Sketcher(Instrument):
             loss_side=graph.loss_side,
             to_data=graph.to_data,
             ends=ends,
+            rows=max((output.rows for _, output, _ in entering), default=1) or 1,
         )
-        return {}
+        if not self._has_loss:
+            return {}
+        _, above = weights_around(graph.edges, graph.matrix, graph.to_data)
+        return {i: self._see for i in range(len(parts)) if graph.matrix[i] and not above[i]}
+
+    def _see(self, i: int, gradients: Any) -> None:
+        first = next((g for g in gradients if g is not None), None)
+        if first is None or first.layout != torch.strided or first.is_nested or first.is_complex():
+            return
+        if first.dim() >= 2 and first.numel():
+            self._alike[i] = self._later.ask([alike(first)])
 
     def _read_weight(
         self, part: Part, node: Node, graph: Graph, i: int, later: Callable[[Part, str, Tensor, float], None]
@@ -206,6 +240,7 @@ class Sketcher(Instrument):
                 return
             units = weight.shape[0]
         part.width = units * (math.prod(weight.shape[2:]) if weight.dim() > 2 else 1)
+        part.reads_units = weight.numel() // max(1, units)
         later(part, "gain", weight, units / _inside(self.modules.get(part.path), weight, part, self._calls.get(node)))
         if biases:
             later(part, "bias", biases[0], biases[0].numel())
@@ -217,10 +252,12 @@ class Sketcher(Instrument):
         leaves = [
             (e, w) for e, (n, _) in enumerate(node.next_functions) if e not in inputs and (w := _leaf(n)[0]) is not None
         ]
-        if part.base in ("Mul", "Add"):
+        if part.base in ("Mul", "Add", "Sub", "Rsub"):
             if len(graph.edges[i]) == 1 and len(leaves) == 1:
                 later(part, "gain" if part.base == "Mul" else "bias", leaves[0][1], leaves[0][1].numel())
             elif len(graph.edges[i]) == 1 and part.base == "Mul":
+                known = self._calls.get(node)
+                part.sign = -1.0 if known is not None and known[2] < 0 else 1.0
                 other = privates.saved(node, "other")
                 if isinstance(other, (int, float, complex)):
                     part.gain = abs(other) ** 2
@@ -230,11 +267,29 @@ class Sketcher(Instrument):
                     part.gain = math.nan
             elif len(graph.edges[i]) == 1:
                 known = self._calls.get(node)
-                part.outside = known is not None and len(known[0]) > 1
+                part.outside = known is not None and (len(known[0]) > 1 or math.isnan(known[2]))
+                times = privates.saved(node, "alpha", 1.0)
+                part.offset = (known[2] if known is not None else math.nan) * float(times)
             return
         part.gain = 1.0
         for n, (_, parameter) in enumerate(leaves[:2]):
             later(part, "gain" if n == 0 else "bias", parameter, parameter.numel())
+
+
+_ADDS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
+_TAKES = frozenset({"sub", "sub_", "subtract", "__sub__", "__isub__"})
+_TURNS = frozenset({"rsub", "__rsub__"})
+_TIMES = frozenset({"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"})
+
+
+def _constant(function: str, args: tuple[Any, ...]) -> float:
+    """The number that is added or multiplied with, c of `c - x`; 0 of other calls, nan where it is not to be seen."""
+    if function not in _ADDS | _TAKES | _TURNS | _TIMES:
+        return 0.0
+    numbers = [float(a) for a in args[:2] if isinstance(a, (int, float))]
+    if len(numbers) != 1:
+        return 0.0 if len(args) > 1 else math.nan
+    return -numbers[0] if function in _TAKES else numbers[0]
 
 
 _READ = frozenset({"Addmm", "Mm", "Linear", "Convolution", "MkldnnConvolution", "Embedding", "EmbeddingBag"})
