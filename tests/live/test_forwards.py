@@ -60,6 +60,9 @@ def same(one, other):
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    torch._dynamo.reset()  # what other tests have compiled
+    yield
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("form", [kind.__name__ for kind in forwards.PROBED])
@@ -102,6 +105,11 @@ def trained(model, hooks=lambda model: None, *, path, watching=True, each=lambda
     return [p.detach().clone() for p in model.parameters()], kept
 
 
+def seeded():
+    torch.manual_seed(1)
+    return loops.net()
+
+
 def count_all(model):
     """One hook of every kind that a script can register, on every module and parameter."""
     counts: dict[str, int] = {}
@@ -127,8 +135,7 @@ def count_all(model):
 def test_hooks_of_the_script_run_as_often_as_without_the_watch(tmp_path):
     found = []
     for watching in (False, True):
-        torch.manual_seed(1)
-        found.append(trained(loops.net(), count_all, path=tmp_path / "run.db", watching=watching))
+        found.append(trained(seeded(), count_all, path=tmp_path / "run.db", watching=watching))
     (weights, counts), (again, counted) = found
     assert counted == counts and len(set(counts.values())) == 1
     assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True))
@@ -159,11 +166,44 @@ def test_global_hooks_of_the_script_run_as_often_as_without_the_watch(tmp_path):
     assert counts[0] == counts[1] > 0
 
 
+@pytest.mark.parametrize("how", ["before", "after", "inside"])
+def test_what_is_compiled_is_hooked_without_a_warning_and_the_same_to_the_bit(how, tmp_path):
+    """torch.compile warns of global hooks; `after`: once the watch has begun."""
+
+    def compiled(watching):
+        torch.manual_seed(0)
+        model = loops.net(batchnorm=True)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        fast = torch.compile(model, backend="eager") if how == "before" else model
+        watch = fadeout.watch(fast, optimizer, store=tmp_path / "run.db", live=False, budget=1.0)
+        x, y = loops.data()
+        with watch if watching else contextlib.nullcontext():
+            if how != "before":
+                fast = torch.compile(model if how == "after" else lambda x: model(x), backend="eager")
+            for _ in range(6):
+                optimizer.zero_grad()
+                F.cross_entropy(fast(x[:32]), y[:32]).backward()
+                optimizer.step()
+        return [t.detach().clone() for t in model.state_dict().values()]
+
+    original = torch.compile
+    assert all(torch.equal(a, b) for a, b in zip(compiled(False), compiled(True), strict=True))
+    assert torch.compile is original
+    assert how != "before" or len(Runs(tmp_path / "run.db").read().tracks[0].probes) >= 4
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_scripted_network_is_probed(tmp_path):
+    alone, _ = trained(torch.jit.script(seeded()), path=tmp_path / "run.db", watching=False)
+    again, _ = trained(torch.jit.script(seeded()), path=tmp_path / "run.db")
+    assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+    assert len(Runs(tmp_path / "run.db").read().tracks[0].probes) >= 5
+
+
 @pytest.mark.parametrize("dress", ["weight_norm", "spectral_norm", "pruned"])
 def test_hooks_by_which_torch_makes_the_weights_stay_on(dress, tmp_path):
     def dressed():
-        torch.manual_seed(1)
-        model = loops.net()
+        model = seeded()
         for part in model:
             if isinstance(part, torch.nn.Linear):
                 if dress == "pruned":

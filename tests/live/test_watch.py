@@ -380,6 +380,7 @@ def test_a_model_that_is_copied_or_pickled_while_a_probe_is_due(tmp_path):
     import copy
     import pickle
 
+    torch._dynamo.reset()  # once something is compiled, hooks on the modules are used
     torch.manual_seed(0)
     model = ls.net()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

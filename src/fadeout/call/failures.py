@@ -32,7 +32,7 @@ def model_error(verb: str, where: str, error: BaseException, path: str) -> Model
 
 def is_installed(file: str) -> bool:
     """Whether a file belongs to Python, an installed package or us, and not to the user."""
-    return file.startswith((*_LIBRARIES, _OURS)) or file.startswith("<frozen")
+    return file.startswith((*_LIBRARIES, _OURS, "<frozen"))
 
 
 def at_line(error: BaseException) -> str:

@@ -46,17 +46,22 @@ TABLES = frozenset({PARAMETERS, MODULES, BUFFERS, "_non_persistent_buffers_set",
 
 def parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
     """A module's own, not its children's."""
-    return module._parameters
+    return _table(module._parameters)
 
 
 def buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """A module's own."""
-    return module._buffers
+    return _table(module._buffers)
 
 
 def children(module: nn.Module) -> dict[str, nn.Module | None]:
     """A module's own."""
-    return module._modules
+    return _table(module._modules)
+
+
+def _table(table: Any) -> Any:
+    """As a dict, which that of a ScriptModule is not."""
+    return table if isinstance(table, dict) else dict(table.items())
 
 
 def carry_hooks(old: nn.Module, new: nn.Module) -> None:

@@ -239,7 +239,6 @@ class Replay:
             total = total + part
         return total / self.scale if self.scale != 1.0 else total
 
-
     def _ran(self, call: Call, output: Any) -> None:
         """A call was run again."""
 

@@ -93,7 +93,7 @@ class _Compile:
                     one.compiling()
                 return original(*args, **kwargs)
 
-            self._ours = torch.compile = compile_  # type: ignore[assignment]
+            self._ours = torch.compile = compile_
 
     def forget(self, hooking: Hooking) -> None:
         """It asks no more; torch is as it was after the last."""

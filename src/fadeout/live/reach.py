@@ -10,6 +10,7 @@ import io
 import logging
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import (
@@ -66,7 +67,7 @@ class Reach:
         roots = list(modules)
         self._roots = {id(m) for m in roots}
         self._names: set[str] = set(before._names if before is not None else ALWAYS)
-        self._any = before is not None and before._any
+        self._any: bool = before is not None and before._any
         while True:  # names that are found late may be attributes of what was seen early
             known = (len(self._names), self._any)
             self.places: list[Place] = []
@@ -269,10 +270,15 @@ _FOLLOWED: dict[type, Any] = {
 }
 
 
-@functools.lru_cache(maxsize=4096)
 def _written_by_user(kind: type) -> bool:
     """Whether a class, or one that it inherits from, was written by the script's author."""
-    return any(_file_is_users(base) for base in kind.__mro__)
+    known = _USERS.get(kind)
+    if known is None:
+        known = _USERS[kind] = any(_file_is_users(base) for base in kind.__mro__)
+    return known
+
+
+_USERS: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
 
 def _file_is_users(kind: type) -> bool:
