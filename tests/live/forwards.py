@@ -413,7 +413,8 @@ class Clock(Base):
 # Those that can be put back are probed; of the others it is said why they are not.
 PROBED = (
     NumpyGlobal, TorchGlobal, RandomGlobal, BoundDraw, Helper, Slots, OwnAttribute, GlobalCounter, ClassCounter,
-    Static, FunctionAttribute, Closure, OwnFunction, PassedCache, PassedObject, ArrayAndTensor, PythonIterator, Says, Clock,
+    Static, FunctionAttribute, Closure, OwnFunction, PassedCache, PassedObject, ArrayAndTensor, PythonIterator, Says,
+    Clock,
 )  # fmt: skip
 REFUSED = {
     Iterator: "it (list_iterator)",

@@ -46,22 +46,20 @@ TABLES = frozenset({PARAMETERS, MODULES, BUFFERS, "_non_persistent_buffers_set",
 
 def parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
     """A module's own, not its children's."""
-    return _table(module._parameters)
+    table: Any = module._parameters
+    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
 
 
 def buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """A module's own."""
-    return _table(module._buffers)
+    table: Any = module._buffers
+    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
 
 
 def children(module: nn.Module) -> dict[str, nn.Module | None]:
     """A module's own."""
-    return _table(module._modules)
-
-
-def _table(table: Any) -> Any:
-    """As a dict, which that of a ScriptModule is not."""
-    return table if isinstance(table, dict) else dict(table.items())
+    table: Any = module._modules
+    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
 
 
 def carry_hooks(old: nn.Module, new: nn.Module) -> None:

@@ -95,6 +95,8 @@ class Reach:
         self._seen[id(value)] = value
         if len(self._seen) > MOST:
             self.unfit = "more objects than can be kept"
+        elif issubclass(kind, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):  # optimised after some runs
+            self.unfit = f"{name or 'modules'} (torch.jit), which counts its runs and rounds differently after some"
         elif issubclass(kind, Tensor):
             self.places.append(Values(value))
         elif issubclass(kind, nn.Module):
