@@ -194,11 +194,11 @@ def test_what_is_compiled_is_hooked_without_a_warning_and_the_same_to_the_bit(ho
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_a_scripted_network_is_not_run_again(tmp_path):
-    alone, _ = trained(torch.jit.script(seeded()), path=tmp_path / "run.db", watching=False)
-    again, _ = trained(torch.jit.script(seeded()), path=tmp_path / "run.db")
-    assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+    """Its code is rounded differently after some runs, so that even two trainings in one process are not the same."""
+    trained(torch.jit.script(seeded()), path=tmp_path / "run.db")
     run = Runs(tmp_path / "run.db").read()
     assert len(run.words) == 1 and "(torch.jit), which counts its runs" in run.words[0]
+    assert run.tracks[0].steps == 12 and not run.tracks[0].probes
 
 
 @pytest.mark.parametrize("dress", ["weight_norm", "spectral_norm", "pruned"])
