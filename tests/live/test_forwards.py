@@ -245,6 +245,20 @@ def test_an_output_that_is_another_one_the_second_time_ends_the_probes(tmp_path,
     assert not run.tracks[0].probes
 
 
+def test_weights_that_move_between_forward_and_step_do_not_end_the_probes(tmp_path):
+    """As under SAM: the step is taken from other weights than those that the gradient is of."""
+    model = seeded()
+
+    def away():
+        with torch.no_grad():
+            for p in model.parameters():
+                p.data.mul_(0.9)
+
+    trained(model, path=tmp_path / "run.db", each=away)
+    run = Runs(tmp_path / "run.db").read()
+    assert len(run.tracks[0].probes) >= 5 and not run.words
+
+
 @pytest.mark.parametrize("error", [StopIteration, ValueError, SystemExit])
 def test_an_error_of_the_second_run_never_reaches_the_script(error, tmp_path):
     import inspect

@@ -18,6 +18,7 @@ from fadeout.call.batch import tensors
 from fadeout.call.guard import random_state, set_random_state
 from fadeout.errors import FadeoutError
 from fadeout.live.hooking import Hooking
+from fadeout.live.norms import norms
 from fadeout.live.places import Held
 from fadeout.live.reach import Reach
 from fadeout.live.roots import WRAPPERS
@@ -33,6 +34,7 @@ class Call:
     """One outermost call of the root, or of a part of it where the root itself is not called.
 
     Attributes:
+        weights: Norms of the parameters.
         reach: What its forward can get at beside parameters, buffers and random state.
         held: How that was before the forward; None where it is not put back.
         output_versions: How often each output had been written into when it was returned.
@@ -47,6 +49,7 @@ class Call:
     buffers: list[tuple[Tensor, Tensor]]
     autocast: list[tuple[str, bool, torch.dtype]]
     versions: list[tuple[Tensor, int]]
+    weights: Tensor
     reach: Reach
     held: Held | None
     output: Any = None
@@ -115,6 +118,7 @@ class Calls:
                 buffers=[(b, b.detach().clone()) for b in module.buffers()],
                 autocast=_autocast(),
                 versions=[(t, t._version) for t in given if not t.is_inference()],
+                weights=sizes_of(module),
                 reach=reach,
                 held=None if reach.unfit else Held(reach.places),
             )
@@ -184,6 +188,11 @@ def _watched(root: nn.Module) -> Iterator[nn.Module]:
         if depth == 0 and type(root).__name__ in WRAPPERS:
             return
         level = below
+
+
+def sizes_of(module: nn.Module) -> Tensor:
+    """Norms of a module's parameters, left on their device."""
+    return norms([p.detach() for p in module.parameters()])
 
 
 def _has_parameters(module: nn.Module) -> bool:
