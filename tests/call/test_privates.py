@@ -108,3 +108,44 @@ def test_names_that_are_only_names():
     assert getattr(optimizer.step, privates.SCHEDULED)
     assert hasattr(nn.Module, privates.CALL) and hasattr(torch.compile(net()), privates.COMPILED)
     assert all(any(name.startswith(start) for name in dir(torch)) for start in privates.IN_PLACE)
+
+
+def test_tables_of_hooks_of_a_module_and_of_the_process():
+    from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+    model = net()
+    assert vars(model).keys() >= privates.TABLES and not any(privates.hooks_of(model))
+    model.register_forward_hook(lambda *a: None)
+    model.register_full_backward_hook(lambda *a: None)
+    assert sum(len(table) for table in privates.hooks_of(model)) == 2
+    seen = []
+    handles = [
+        register_module_forward_pre_hook(lambda m, a: seen.append(privates.keywords_of_call())),
+        register_module_forward_hook(lambda *a: None, with_kwargs=True, always_call=True),
+    ]
+    assert sum(len(table) for table in privates.global_hook_tables()) == 2
+    nn.Bilinear(2, 2, 1)(torch.ones(1, 2), input2=torch.ones(1, 2))
+    assert list(seen[0]) == ["input2"]
+    for handle in handles:
+        handle.remove()
+        privates.forget_hook(handle.id)
+    assert not any(privates.global_hook_tables()) and not any(privates.forward_hook_tables())
+    assert not privates.keyword_hook_table()
+
+
+def test_what_was_compiled_is_known():
+    torch._dynamo.reset()
+    torch.compiler.disable(net())(torch.ones(2, 3))
+    assert not privates.compiled()
+    torch.compile(net(), backend="eager")
+    assert privates.compiled()
+    torch._dynamo.reset()
+    assert not privates.compiled()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_the_tables_of_a_scripted_module_are_dicts():
+    scripted = torch.jit.script(net())
+    assert list(privates.children(scripted)) == ["0", "1", "2"]
+    assert list(privates.parameters(getattr(scripted, "0"))) == ["weight", "bias"]
+    assert "running_mean" in privates.buffers(getattr(scripted, "1"))

@@ -30,13 +30,18 @@ def model_error(verb: str, where: str, error: BaseException, path: str) -> Model
     )
 
 
+def is_installed(file: str) -> bool:
+    """Whether a file belongs to Python, an installed package or us, and not to the user."""
+    return file.startswith((*_LIBRARIES, _OURS, "<frozen"))
+
+
 def at_line(error: BaseException) -> str:
     """' (net.py:41)': the innermost line of the user's own that an error went through; "" where there is none."""
     found = ""
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not (file.startswith((*_LIBRARIES, _OURS)) or file[:1] == "<"):
+        if not (is_installed(file) or file[:1] == "<"):
             found = f" ({file.rsplit('/', 1)[-1]}:{trace.tb_lineno})"
         trace = trace.tb_next
     return found

@@ -114,7 +114,7 @@ class Guard:
         elif depth and isinstance(item, tuple):
             for part in item:
                 self._keep_item(part, kept, depth=depth - 1)
-        elif _draws(item):
+        elif draws(item):
             self.before_draw(item)
 
     def _keep_value(self, value: Tensor) -> None:
@@ -151,7 +151,7 @@ class Guard:
     def before_draw(self, generator: Any) -> None:
         """Keep the state of a generator, of torch, Python or numpy, that a forward is about to draw from."""
         if all(generator is not kept for kept, _ in self._generators):
-            self._generators.append((generator, _state_of(generator)))
+            self._generators.append((generator, state_of(generator)))
 
     def slipped(self) -> list[Tensor]:
         """Large parameters that were written into by a way that was not seen before it happened."""
@@ -171,7 +171,7 @@ class Guard:
                 now.update(attributes)
             for container, copy in containers:
                 if copy is not None:
-                    _refill(container, copy)
+                    refill(container, copy)
                 elif container:
                     container.clear()
         for tensor, value in self._values.values():
@@ -197,7 +197,7 @@ class Guard:
                     [t.data for t in tensors], [part.view(t.shape) for t, part in zip(tensors, parts, strict=True)]
                 )
         for generator, state in self._generators:
-            _set_state_of(generator, state)
+            set_state_of(generator, state)
         set_random_state(self._random)
 
     def __enter__(self) -> Self:
@@ -225,7 +225,8 @@ def forget_keyword_hooks(before: frozenset[int]) -> None:
         del table[key]
 
 
-def _refill(container: Any, copy: Any) -> None:
+def refill(container: Any, copy: Any) -> None:
+    """A container with the items of its copy again; one that did not change is not touched."""
     if isinstance(container, dict):
         if len(container) != len(copy) or any(map(is_not, container.values(), copy.values())):
             container.clear()
@@ -264,7 +265,7 @@ def address(tensor: Tensor) -> int:
         return id(tensor)
 
 
-def _draws(item: Any) -> bool:
+def draws(item: Any) -> bool:
     """Whether an object is a random generator: torch's, Python's or numpy's."""
     if isinstance(item, (torch.Generator, random.Random)):
         return True
@@ -272,7 +273,8 @@ def _draws(item: Any) -> bool:
     return numpy is not None and isinstance(item, (numpy.random.Generator, numpy.random.RandomState))
 
 
-def _state_of(generator: Any) -> Any:
+def state_of(generator: Any) -> Any:
+    """Of a generator."""
     if isinstance(generator, random.Random):
         return generator.getstate()
     if hasattr(generator, "bit_generator"):
@@ -280,7 +282,8 @@ def _state_of(generator: Any) -> Any:
     return generator.get_state()
 
 
-def _set_state_of(generator: Any, state: Any) -> None:
+def set_state_of(generator: Any, state: Any) -> None:
+    """What `state_of` gave."""
     if isinstance(generator, random.Random):
         generator.setstate(state)
     elif hasattr(generator, "bit_generator"):

@@ -38,6 +38,7 @@ _MODULE_HOOKS = (
     "_state_dict_hooks",
     "_load_state_dict_pre_hooks",
 )
+TABLES = frozenset({PARAMETERS, MODULES, BUFFERS, "_non_persistent_buffers_set", *_MODULE_HOOKS})  # of a module
 
 
 # ---- modules and tensors
@@ -45,17 +46,20 @@ _MODULE_HOOKS = (
 
 def parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
     """A module's own, not its children's."""
-    return module._parameters
+    table: Any = module._parameters
+    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
 
 
 def buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """A module's own."""
-    return module._buffers
+    table: Any = module._buffers
+    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
 
 
 def children(module: nn.Module) -> dict[str, nn.Module | None]:
     """A module's own."""
-    return module._modules
+    table: Any = module._modules
+    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
 
 
 def carry_hooks(old: nn.Module, new: nn.Module) -> None:
@@ -67,6 +71,11 @@ def carry_hooks(old: nn.Module, new: nn.Module) -> None:
 def has_backward_hooks(module: nn.Module) -> bool:
     """Whether something may change the gradient at a module."""
     return bool(module._backward_hooks or module._backward_pre_hooks)
+
+
+def hooks_of(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    """A module's tables of hooks that its call runs."""
+    return tuple(getattr(module, table) for table in _MODULE_HOOKS[:4])
 
 
 def version(tensor: Tensor) -> int:
@@ -130,6 +139,32 @@ def forward_hook_tables() -> tuple[dict[int, Any], dict[int, Any], dict[int, Any
     )
 
 
+def global_hook_tables() -> tuple[dict[int, Any], ...]:
+    """torch's global tables of hooks that every module's call runs, forward and backward."""
+    return (
+        torch_module._global_forward_pre_hooks,
+        torch_module._global_forward_hooks,
+        torch_module._global_backward_pre_hooks,
+        torch_module._global_backward_hooks,
+    )
+
+
+def forget_hook(key: int) -> None:
+    """An entry of torch's global tables of forward hooks, gone from all: a handle's `remove` leaves parts of it."""
+    for table in (*forward_hook_tables(), keyword_hook_table()):
+        table.pop(key, None)
+
+
+def keywords_of_call(up: int = 1) -> dict[str, Any]:
+    """The keyword arguments of the call of a module, asked for in a global hook before it, which is not given them.
+
+    Args:
+        up: Frames from the caller of this function to the code of torch that called it.
+    """
+    found = sys._getframe(1 + up).f_locals.get("kwargs")
+    return found if isinstance(found, dict) else {}
+
+
 def keyword_hook_table() -> dict[int, Any]:
     """torch's global table of forward hooks that take keyword arguments."""
     return torch_module._global_forward_hooks_with_kwargs
@@ -143,6 +178,12 @@ def optimizer_hook_tables() -> tuple[dict[int, Any], dict[int, Any]]:
 def compiler_loaded() -> bool:
     """Whether torch.compile was imported: nothing can be compiled without it, and it is slow to import."""
     return "torch._dynamo" in sys.modules
+
+
+def compiled() -> bool:
+    """Whether anything was given to torch.compile in this process."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    return frames is not None and any(backend is not None for backend in frames.cached_backends.values())
 
 
 def stance() -> Any:

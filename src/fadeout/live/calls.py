@@ -1,7 +1,8 @@
 """Calls: how a root was called in one step and what gradient came back, so that the step can be run again on the side.
 
-The hooks stand on the root only while a probe is due. Nothing is copied but random state and buffers: inputs are
-kept as they are, and a call whose inputs were written into afterwards is not replayed.
+The calls are seen only while a probe is due. Copied are random state, buffers, and what else of the script's own the
+forward can get at (`reach`): inputs are kept as they are, and a call whose inputs were written into afterwards is not
+replayed, nor one that reaches what can't be put back.
 """
 
 import functools
@@ -16,7 +17,12 @@ from torch import Tensor, nn
 from fadeout.call.batch import tensors
 from fadeout.call.guard import random_state, set_random_state
 from fadeout.errors import FadeoutError
+from fadeout.live.hooking import Hooking
+from fadeout.live.norms import norms
+from fadeout.live.places import Held
+from fadeout.live.reach import Reach
 from fadeout.live.roots import WRAPPERS
+from fadeout.live.still import ENDED, ImpureError
 
 DEEPEST = 2  # levels below the root whose modules are watched for calls of their own
 MOST = 64  # modules that are watched
@@ -28,6 +34,10 @@ class Call:
     """One outermost call of the root, or of a part of it where the root itself is not called.
 
     Attributes:
+        weights: Norms of the parameters.
+        reach: What its forward can get at beside parameters, buffers and random state.
+        held: How that was before the forward; None where it is not put back.
+        output_versions: How often each output had been written into when it was returned.
         gradients: Of the outputs, by place, once they have arrived.
         backward: Number of the backward pass that brought the last one.
     """
@@ -39,7 +49,11 @@ class Call:
     buffers: list[tuple[Tensor, Tensor]]
     autocast: list[tuple[str, bool, torch.dtype]]
     versions: list[tuple[Tensor, int]]
+    weights: Tensor
+    reach: Reach
+    held: Held | None
     output: Any = None
+    output_versions: list[int] = field(default_factory=list)
     gradients: dict[int, Tensor] = field(default_factory=dict)
     backward: int = -1
     handles: list[Any] = field(default_factory=list)
@@ -49,6 +63,7 @@ class Call:
         for handle in self.handles:
             handle.remove()
         self.handles, self.output, self.args, self.kwargs, self.gradients = [], None, (), {}, {}
+        self.held, self.buffers = None, []
 
 
 class Calls:
@@ -58,35 +73,24 @@ class Calls:
         kept: The calls that were seen.
     """
 
-    def __init__(self, root: nn.Module | None) -> None:
+    def __init__(self, root: nn.Module) -> None:
         self.root = root
         self.kept: list[Call] = []
         self.backwards = 0
         self.going_back = False  # what is called in a backward pass is a checkpoint that is run again
-        self._handles: list[Any] = []
+        self._hooking = Hooking(self._before, self._after)
+        self._reach: Reach | None = None  # of the last call
         self._depth = 0
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Calls":
-        """Of a model that the script copies while a probe is due: hooks that see nothing and hold nothing."""
-        return Calls(None)
-
-    def __reduce__(self) -> tuple[type["Calls"], tuple[None]]:
-        """The same in a model that is pickled as a whole."""
-        return Calls, (None,)
 
     def arm(self) -> None:
         """Begin to watch."""
-        self.disarm()
-        assert self.root is not None
-        for module in _watched(self.root):
-            self._handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
-            self._handles.append(module.register_forward_hook(self._after, with_kwargs=True, always_call=True))
+        self._depth = 0
+        self._hooking.put_on(_watched(self.root))
 
     def disarm(self) -> None:
-        """Take every hook off; what was kept stays until `forget`."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._depth = [], 0
+        """Watch no more; what was kept stays until `forget`."""
+        self._hooking.take_off()
+        self._depth = 0
 
     def forget(self) -> None:
         """Let go of inputs and outputs."""
@@ -95,7 +99,7 @@ class Calls:
         self.kept = []
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch.compiler.is_compiling() or self.root is None:
+        if torch.compiler.is_compiling():
             return
         self._depth += 1
         if self._depth > 1 or self.going_back or not torch.is_grad_enabled() or not module.training:
@@ -104,6 +108,7 @@ class Calls:
             self.kept.remove(over)
             over.release()
         given = list(tensors((args, kwargs)))
+        self._reach = reach = Reach(eager(module).modules(), (args, kwargs), self._reach)
         self.kept.append(
             Call(
                 module=module,
@@ -113,11 +118,14 @@ class Calls:
                 buffers=[(b, b.detach().clone()) for b in module.buffers()],
                 autocast=_autocast(),
                 versions=[(t, t._version) for t in given if not t.is_inference()],
+                weights=sizes_of(module),
+                reach=reach,
+                held=None if reach.unfit else Held(reach.places),
             )
         )
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if torch.compiler.is_compiling() or self.root is None:
+        if torch.compiler.is_compiling():
             return
         self._depth = max(0, self._depth - 1)
         if self._depth or not self.kept or self.kept[-1].module is not module or self.kept[-1].output is not None:
@@ -125,6 +133,7 @@ class Calls:
         call = self.kept[-1]
         call.output = output
         for place, tensor in enumerate(tensors(output)):
+            call.output_versions.append(-1 if tensor.is_inference() else tensor._version)
             if tensor.requires_grad:
                 handle = tensor.register_hook(functools.partial(self._arrived, call, place))  # type: ignore[no-untyped-call]
                 call.handles.append(handle)
@@ -136,8 +145,7 @@ class Calls:
     @property
     def in_parts(self) -> bool:
         """Whether it was not the root itself that was called."""
-        assert self.root is not None
-        return any(_eager(call.module) is not _eager(self.root) for call in self.kept)
+        return any(eager(call.module) is not eager(self.root) for call in self.kept)
 
     def last(self) -> list[Call]:
         """The calls that the last backward pass before the step went through.
@@ -146,6 +154,7 @@ class Calls:
 
         Raises:
             FadeoutError: If there are none, or an input was written into since.
+            ImpureError: If one can't be run again without a trace.
         """
         reached = [call for call in self.kept if call.gradients]
         if not reached:
@@ -154,8 +163,13 @@ class Calls:
             )
         newest = max(call.backward for call in reached)
         found = [call for call in reached if call.backward == newest]
+        unfit = next((call.reach.unfit for call in found if call.reach.unfit), "")
+        if unfit:
+            raise ImpureError(f"run: the network's forward uses {unfit}, which can't be put back, {ENDED}")
         if any(t._version != version for call in found for t, version in call.versions):
             raise FadeoutError("run: an input of the network is written into after its forward; the probe was left out")
+        if any(call.held is not None and call.held.lost for call in found):
+            raise ImpureError(f"run: the network's forward writes into a tensor that is no buffer, {ENDED}")
         return found
 
 
@@ -174,6 +188,11 @@ def _watched(root: nn.Module) -> Iterator[nn.Module]:
         if depth == 0 and type(root).__name__ in WRAPPERS:
             return
         level = below
+
+
+def sizes_of(module: nn.Module) -> Tensor:
+    """Norms of a module's parameters, left on their device."""
+    return norms([p.detach() for p in module.parameters()])
 
 
 def _has_parameters(module: nn.Module) -> bool:
@@ -204,7 +223,9 @@ class Replay:
         outs: list[Tensor] = []
         gradients: list[Tensor] = []
         for call in self.calls:
-            inner = _eager(call.module)
+            inner = eager(call.module)
+            if call.held is not None:
+                call.held.put_back()
             set_random_state(call.random)
             with torch.no_grad():
                 for buffer, value in call.buffers:
@@ -212,6 +233,7 @@ class Replay:
             args, kwargs = _with(call.args, made), _with(call.kwargs, made)
             with _under(call.autocast):
                 output = inner(*args, **kwargs)
+            self._ran(call, output)
             news = list(tensors(output))
             for old, new in zip(tensors(call.output), news, strict=False):
                 made[id(old)] = new
@@ -225,6 +247,9 @@ class Replay:
         for part in parts[1:]:
             total = total + part
         return total / self.scale if self.scale != 1.0 else total
+
+    def _ran(self, call: Call, output: Any) -> None:
+        """A call was run again."""
 
 
 def own_gradients(outs: list[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:
@@ -273,7 +298,8 @@ def _with(value: Any, made: dict[int, Tensor]) -> Any:
     return value
 
 
-def _eager(module: nn.Module) -> nn.Module:
+def eager(module: nn.Module) -> nn.Module:
+    """The module inside wrappers."""
     while type(module).__name__ in WRAPPERS:
         module = next(m for m in module._modules.values() if m is not None)
     return module

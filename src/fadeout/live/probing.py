@@ -13,7 +13,8 @@ from fadeout.call.standard import Standard, against_constants
 from fadeout.course.progress import fall
 from fadeout.errors import FadeoutError
 from fadeout.exams import concluded
-from fadeout.live.calls import Call, Replay
+from fadeout.live.calls import Call
+from fadeout.live.faithful import FaithfulReplay, untouched
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import Taken, take_reading
 from fadeout.records import Course, Exam, Reading
@@ -83,9 +84,11 @@ class Prober:
 
         Raises:
             FadeoutError, ModelError: If the step can't be run again.
+            ImpureError: If it must not be.
         """
-        question = Question(verb="run", model=self.root, step=Replay(calls, scale), optimizer=optimizer)
-        taken = take_reading(question, "brief" if self.readings else "start")
+        question = Question(verb="run", model=self.root, step=FaithfulReplay(calls, scale), optimizer=optimizer)
+        with untouched(calls):
+            taken = take_reading(question, "brief" if self.readings else "start")
         if self._first is None:
             self._first, self._loss = taken, loss
         self.readings.append(replace(taken.reading, step=step, loss=loss))

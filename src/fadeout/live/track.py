@@ -16,6 +16,7 @@ from fadeout.live.carrier import Carrier, Sample
 from fadeout.live.norms import is_sharded, norms
 from fadeout.live.probing import Facts, Judged, Prober
 from fadeout.live.roots import names_of, unwrapped
+from fadeout.live.still import ImpureError
 from fadeout.probe.account.norms import stride
 from fadeout.probe.graph.paths import readable_path
 from fadeout.records import Exam
@@ -244,7 +245,7 @@ class Track:
             self.prober.take(step, self.calls.last(), self._scale(), self.optimizer, loss, tuple(self._judged))
             self._failures = 0
         except FadeoutError as error:
-            self._failures += 1
+            self._failures += FAILURES if isinstance(error, ImpureError) else 1
             word = str(error).removeprefix("run: ")
             if word not in self.words and self._failures >= FAILURES:
                 self.words.append(word)

@@ -35,7 +35,7 @@ class Again:
         self.scale = scale
 
     def __call__(self, model: nn.Module) -> Tensor:
-        own = [replace(call, module=model.get_submodule(path), buffers=[]) for call, path in self.calls]
+        own = [replace(call, module=model.get_submodule(path), buffers=[], held=None) for call, path in self.calls]
         return Replay(own, self.scale)(model)
 
 
