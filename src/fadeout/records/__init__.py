@@ -6,7 +6,7 @@ loss towards the data where they hold operations, and from the data towards the 
 they hold layers.
 """
 
-from fadeout.records.exam import Chain, Course, Environment, Exam, Gap, LayerTrace, Reading, Signal, Training
+from fadeout.records.exam import Chain, Course, Environment, Exam, FewValues, Gap, LayerTrace, Reading, Signal, Training
 from fadeout.records.finding import Advice, Cause, Evidence, Finding, WontHelp
 from fadeout.records.forecast import Forecast, ForecastLayer, Surprise
 from fadeout.records.interval import Interval, interval, student
@@ -75,6 +75,7 @@ __all__ = [
     "Environment",
     "Evidence",
     "Exam",
+    "FewValues",
     "Figure",
     "Finding",
     "Forecast",

@@ -2,7 +2,7 @@
 
 import math
 
-from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WontHelp
+from fadeout.records import Advice, Evidence, FewValues, Finding, Kind, Level, Reading, WontHelp
 from fadeout.rules.build import advise, advised, named, remark
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.limits import Limits
@@ -116,6 +116,7 @@ def _loud(reading: Reading, limits: Limits) -> str:
 def _grown(reading: Reading, limits: Limits) -> Finding | None:
     flags = [_explodes(probe, limits) for probe in probes(reading)]
     level: Level = "alarm"
+    chance = ""
     if reading.course is not None:
         how = learning(reading, limits)
         if not stands(flags) or (how == "well" and not all(flags)):
@@ -124,7 +125,13 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
     elif not flags[0]:
         return None
     at = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)
-    decades = at.ledger.decades
+    decades = at.ledger.opened
+    few = _by_few_values(at)
+    if few and _grows(at) - math.fsum(norm.excess for norm in few) < limits.exploding:
+        level = "warning"
+        least = min(norm.values for norm in few)
+        chance = f" on this batch: batch norm takes its statistics from {least} values at {named(few[0].path)}"
+        chance += f" and {len(few) - 1} more" if len(few) > 1 else ""
     causes = causes_by_account(at, sign=1, without=("loss",))
     main = causes[0].kind if causes else "weight"
     trunk = [w for w in at.ledger.weights if w.trunk] or list(at.ledger.weights)
@@ -133,7 +140,7 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
         code="FO102",
         label="exploding",
         level=level,
-        claim=f"the gradient grows by {decades:.1f} decades between the last weight layer and the first",
+        claim=f"the gradient grows by {decades:.1f} decades between the last weight layer and the first{chance}",
         where=(largest.path,),
         line=largest.line,
         decades=decades,
@@ -155,4 +162,24 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _explodes(probe: Reading, limits: Limits) -> bool:
-    return math.isfinite(probe.ledger.decades) and probe.ledger.decades >= limits.exploding
+    return math.isfinite(probe.ledger.opened) and _grows(probe) >= limits.exploding
+
+
+def _grows(probe: Reading) -> float:
+    """Decades gained, but for what a norm that reads the first layer makes of that layer's own scale.
+
+    Weights of 1e-4 in front of a norm (RWKV's embedding) receive a gradient 1e4 times as large, and that is all.
+    """
+    gained = 0.0
+    entries = list(reversed(probe.ledger.trunk.entries))
+    for entry in entries[1:] if entries and entries[0].kind == "weight" else entries:
+        if entry.kind == "weight":
+            break
+        gained += entry.log_gain if entry.kind == "norm" else 0.0
+    return probe.ledger.opened - max(gained, 0.0)
+
+
+def _by_few_values(probe: Reading) -> list[FewValues]:
+    """Batch norms on the trunk that see a few values only."""
+    trunk = {entry.path for entry in probe.ledger.trunk.entries if entry.kind == "norm"}
+    return [norm for norm in probe.few_values if norm.path in trunk]

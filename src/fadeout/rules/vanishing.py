@@ -45,14 +45,14 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is None:
         if not flags[0]:
             return None
-        level = "warning" if _carried(reading, reading.ledger.decades, limits) else "alarm"
+        level = "warning" if _carried(reading, reading.ledger.opened, limits) else "alarm"
     else:
-        found = _level(reading, flags, reading.ledger.decades, limits)
+        found = _level(reading, flags, reading.ledger.opened, limits)
         if found is None:
             return None
         level = found
     probe = reading if flags[0] else next(p for p, flag in zip(probes(reading), flags, strict=True) if flag)
-    decades = probe.ledger.decades
+    decades = probe.ledger.opened
     causes = causes_by_account(probe, sign=-1, without=("skip", "loss"))
     out = out_of_reach(probe, limits)
     slope = probe.profile.slope if probe.profile else math.nan
@@ -109,7 +109,8 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         return None
     if reading.course is None:
         # in one step a branch may be quiet on purpose; a fade from layer to layer inside it is none
-        level: Level = "alarm" if chain.fade <= limits.surely else "note"
+        # and where the chain is the trunk itself, grown as much before, the verdict is the whole way's
+        level: Level = "alarm" if chain.fade <= limits.surely and not chain.below > limits.vanishing else "note"
     else:
         found = _level(reading, flags, chain.lost, limits)
         if found is None:
@@ -140,7 +141,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
 
 def fades(probe: Reading, limits: Limits) -> bool:
     """The sign of the whole way back."""
-    return probe.ledger.decades <= limits.vanishing and math.isfinite(probe.ledger.decades)
+    return probe.ledger.opened <= limits.vanishing and math.isfinite(probe.ledger.decades)
 
 
 def chain_fades(probe: Reading, limits: Limits) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fadeout.call.batch import is_pair, tensors
+from fadeout.call.modes import autocast_dtype
 from fadeout.probe.account.norms import norm
 from fadeout.probe.graph import kinds
 from fadeout.probe.instruments.instrument import Instrument, Observed
@@ -54,5 +55,5 @@ def _rms_of(tensor: Tensor | None) -> float:
 
 def _dtype(seen: Observed, autocast: torch.dtype | bool | None) -> str:
     """The narrowest format that gradients pass through."""
-    kind = autocast if isinstance(autocast, torch.dtype) else seen.first.parameters[0][1].dtype
+    kind = autocast_dtype(seen.subject.model, autocast) or seen.first.parameters[0][1].dtype
     return str(kind).removeprefix("torch.")
