@@ -9,6 +9,7 @@ The table goes to docs/architectures.md.  A verdict other than "flows" is follow
 import argparse
 import gc
 import json
+import resource
 import sys
 import time
 import warnings
@@ -26,6 +27,7 @@ from torch import nn
 
 import fadeout
 
+MEMORY = 5 * 2**30  # bytes a model may take, the library included
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 
 
@@ -34,7 +36,7 @@ def build(family: Family, size: str) -> tuple[nn.Module, Any, dict[str, Any]]:
     torch.manual_seed(0)
     if not family.head:
         model, side = handwritten.NETWORKS[family.name](size)
-        rows = 4
+        rows = 4 if size == "small" else 2
         x = ids() if family.kind == "words" else torch.randn(rows, 3, side, side)
         return model, (x, torch.arange(rows) % CLASSES), {"loss": handwritten.loss}
     changes = dict(getattr(family, size))
@@ -60,6 +62,7 @@ def examined(family: Family, size: str, train: int) -> dict[str, Any]:
     """One line of the table."""
     row: dict[str, Any] = {"name": family.name + family.head, "size": size}
     torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     transformers.logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():

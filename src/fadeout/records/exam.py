@@ -57,8 +57,8 @@ class FewValues:
 
     Attributes:
         values: How many.
-        excess: Decades by which the mean gain of its channels lies above the median one: channels whose values
-            happen to lie close together carry them, and another batch would not.
+        excess: Decades by which its gain lies above that of a large batch, by chance: channels whose values happen
+            to lie close together carry them, and another batch would not; 0 for two values, which pass nothing.
     """
 
     path: str

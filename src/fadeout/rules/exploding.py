@@ -2,9 +2,10 @@
 
 import math
 
-from fadeout.records import Advice, Evidence, FewValues, Finding, Kind, Level, Reading, WontHelp
+from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WontHelp
 from fadeout.rules.build import advise, advised, named, remark
 from fadeout.rules.causes import causes_by_account
+from fadeout.rules.few_values import few_values, gained, of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
 from fadeout.rules.signs import growth
@@ -126,12 +127,8 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
         return None
     at = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)
     decades = at.ledger.opened
-    few = _by_few_values(at)
-    if few and _grows(at) - math.fsum(norm.excess for norm in few) < limits.exploding:
-        level = "warning"
-        least = min(norm.values for norm in few)
-        chance = f" on this batch: batch norm takes its statistics from {least} values at {named(few[0].path)}"
-        chance += f" and {len(few) - 1} more" if len(few) > 1 else ""
+    if of_pairs(at) or (few_values(at) and _grows(at) - gained(at) < limits.exploding):
+        level, chance = "warning", on_this_batch(at)
     causes = causes_by_account(at, sign=1, without=("loss",))
     main = causes[0].kind if causes else "weight"
     trunk = [w for w in at.ledger.weights if w.trunk] or list(at.ledger.weights)
@@ -170,16 +167,10 @@ def _grows(probe: Reading) -> float:
 
     Weights of 1e-4 in front of a norm (RWKV's embedding) receive a gradient 1e4 times as large, and that is all.
     """
-    gained = 0.0
+    scale = 0.0
     entries = list(reversed(probe.ledger.trunk.entries))
     for entry in entries[1:] if entries and entries[0].kind == "weight" else entries:
         if entry.kind == "weight":
             break
-        gained += entry.log_gain if entry.kind == "norm" else 0.0
-    return probe.ledger.opened - max(gained, 0.0)
-
-
-def _by_few_values(probe: Reading) -> list[FewValues]:
-    """Batch norms on the trunk that see a few values only."""
-    trunk = {entry.path for entry in probe.ledger.trunk.entries if entry.kind == "norm"}
-    return [norm for norm in probe.few_values if norm.path in trunk]
+        scale += entry.log_gain if entry.kind == "norm" else 0.0
+    return probe.ledger.opened - max(scale, 0.0)

@@ -5,6 +5,7 @@ import math
 from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
 from fadeout.rules.build import advise, advised, named
 from fadeout.rules.causes import causes_by_account
+from fadeout.rules.few_values import of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
 from fadeout.rules.signs import chain_fade
@@ -53,6 +54,9 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
         level = found
     probe = reading if flags[0] else next(p for p, flag in zip(probes(reading), flags, strict=True) if flag)
     decades = probe.ledger.opened
+    chance = ""
+    if of_pairs(probe):
+        level, chance = "warning", on_this_batch(probe)
     causes = causes_by_account(probe, sign=-1, without=("skip", "loss"))
     out = out_of_reach(probe, limits)
     slope = probe.profile.slope if probe.profile else math.nan
@@ -61,7 +65,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
         code="FO101",
         label="vanishing",
         level=level,
-        claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first",
+        claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first{chance}",
         where=tuple(dict.fromkeys([*_culprit(probe, limits), *(w.path for w in out)])),
         line=out[0].line if out else "",
         decades=decades,
@@ -116,6 +120,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         if found is None:
             return None
         level = found
+    level = "warning" if level == "alarm" and of_pairs(reading) else level
     causes = causes_by_account(reading, sign=-1, without=("skip", "loss"))
     start = next((p.step for p, flag in zip(probes(reading), flags, strict=True) if flag), 0)
     return Finding(

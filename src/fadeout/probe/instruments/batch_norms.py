@@ -42,8 +42,6 @@ class BatchNorms(Instrument):
             return
         values = x.detach().double().transpose(0, 1).flatten(1)
         gain = torch.rsqrt(values.var(1, unbiased=False) + module.eps)
-        if module.weight is not None:
-            gain = gain * module.weight.detach().double().abs()
         self._few[path] = values.shape[1], self._later.ask([gain.square().mean().sqrt(), gain.median()])
 
     def fields(self, seen: Observed) -> dict[str, Any]:
@@ -51,11 +49,20 @@ class BatchNorms(Instrument):
 
 
 def _few(path: str, known: tuple[int, Answer]) -> FewValues:
-    """What a norm's gain owes to the channels whose few values happen to lie close together."""
+    """What a norm's gain owes to the channels whose few values happen to lie close together.
+
+    With many values the gain of each channel would be that of its true deviation, for which the median channel
+    speaks: n times its variance lies at the median of chi-squared, here by Wilson and Hilferty (PNAS 1931).  What
+    n values share with mean and deviation, 2 parts of n, is taken from the gradient.
+    """
     count, answer = known
     mean, middle = answer.values
-    excess = math.log10(mean / middle) if mean > 0 and middle > 0 else 0.0
-    return FewValues(path=path, values=count, excess=excess)
+    if not (mean > 0 and middle > 0 and count > 2):
+        return FewValues(path=path, values=count, excess=0.0)
+    freedom = count - 1
+    true = middle * math.sqrt(freedom * (1 - 2 / (9 * freedom)) ** 3 / count)
+    excess = math.log10(mean * math.sqrt(1 - 2 / count) / true)
+    return FewValues(path=path, values=count, excess=max(excess, 0.0))
 
 
 def _norms(seen: Observed) -> tuple[tuple[str, str], ...]:
