@@ -120,7 +120,9 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         if found is None:
             return None
         level = found
-    level = "warning" if level == "alarm" and of_pairs(reading) else level
+    chance = ""
+    if of_pairs(reading):
+        level, chance = "warning" if level == "alarm" else level, on_this_batch(reading)
     causes = causes_by_account(reading, sign=-1, without=("skip", "loss"))
     start = next((p.step for p, flag in zip(probes(reading), flags, strict=True) if flag), 0)
     return Finding(
@@ -128,7 +130,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         label="vanishing",
         level=level,
         claim=f"the gradient loses {-chain.lost:.1f} decades in the chain from {named(chain.layers[0])} "
-        f"to {named(chain.lowest)}",
+        f"to {named(chain.lowest)}{chance}",
         where=tuple(dict.fromkeys((chain.lowest, *reversed(chain.layers)))),
         line=next((w.line for w in reading.ledger.weights if w.path == chain.lowest), ""),
         decades=chain.lost,
