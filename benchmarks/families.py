@@ -1,16 +1,13 @@
-"""The architectures that `benchmarks/architectures.py` reads, small and at their own sizes, and their batches."""
+"""The architectures that `benchmarks/architectures.py` reads, small and at their own sizes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from benchmarks import handwritten
-from torch import Tensor
+from benchmarks.noise import WORDS
 
 SIZES = ("small", "own")
-CLASSES = 5
-WORDS = 1000  # vocabulary: tables of 250,000 rows say nothing about the way through the layers
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class Family:
     Attributes:
         name: Of its classes in `transformers`, as "Bert", or of a class in `handwritten`.
         head: What follows: "ForSequenceClassification".
-        kind: Of its batch, a name in `BATCHES`.
+        kind: Of its batch, a name in `noise.BATCHES`.
         small: Changes of the configuration for the small size.
         own: Changes for its own size: only what memory and time demand.
     """
@@ -35,14 +32,33 @@ class Family:
 ENCODER = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 DECODER = {**ENCODER, "num_key_value_heads": 2, "head_dim": 8}
 # the published widths need 20 GB and more: half of them, and two layers
-LARGE = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "num_attention_heads": 16,
-         "num_key_value_heads": 8}  # fmt: skip
+LARGE = {
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
-SPEECH = {**ENCODER, "conv_dim": (32, 32, 32), "conv_stride": (5, 4, 4), "conv_kernel": (10, 8, 8),
-          "num_feat_extract_layers": 3, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}  # fmt: skip
+SPEECH = {
+    **ENCODER,
+    "conv_dim": (32, 32, 32),
+    "conv_stride": (5, 4, 4),
+    "conv_kernel": (10, 8, 8),
+    "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
 PATCHES = {**ENCODER, "image_size": 32, "patch_size": 8}
-SEQ2SEQ = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
-           "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}  # fmt: skip
+SEQ2SEQ = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 
 
@@ -50,10 +66,28 @@ def families() -> Iterator[Family]:
     for name in ("ViT", "DeiT", "ViTMSN", "Beit", "Data2VecVision", "Dinov2", "Dinov2WithRegisters", "IJepa"):
         yield Family(name, "ForImageClassification", "image", PATCHES, {})
     for name, small in (
-        ("Swin", {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 4],
-                  "window_size": 4}),
-        ("Swinv2", {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 4],
-                    "window_size": 4}),
+        (
+            "Swin",
+            {
+                "image_size": 32,
+                "patch_size": 2,
+                "embed_dim": 16,
+                "depths": [1, 2],
+                "num_heads": [2, 4],
+                "window_size": 4,
+            },
+        ),
+        (
+            "Swinv2",
+            {
+                "image_size": 32,
+                "patch_size": 2,
+                "embed_dim": 16,
+                "depths": [1, 2],
+                "num_heads": [2, 4],
+                "window_size": 4,
+            },
+        ),
         ("ConvNext", {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 16, 24, 32]}),
         ("ConvNextV2", {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 16, 24, 32]}),
         ("FocalNet", {"image_size": 32, "embed_dim": 16, "depths": [1, 1, 2, 1]}),
@@ -64,46 +98,129 @@ def families() -> Iterator[Family]:
         ("EfficientNet", {"width_coefficient": 0.25, "depth_coefficient": 0.5, "hidden_dim": 320}),
         ("MobileNetV1", {"depth_multiplier": 0.25}),
         ("MobileNetV2", {"depth_multiplier": 0.35}),
-        ("MobileViT", {"hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 16, 24, 32, 64],
-                       "num_attention_heads": 2}),
+        (
+            "MobileViT",
+            {"hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 16, 24, 32, 64], "num_attention_heads": 2},
+        ),
         ("MobileViTV2", {"base_attn_unit_dims": [32, 48, 64], "width_multiplier": 0.5}),
-        ("Levit", {"hidden_sizes": [32, 48, 64], "depths": [1, 1, 1], "key_dim": [8, 8, 8],
-                   "num_attention_heads": [2, 3, 4]}),
+        (
+            "Levit",
+            {"hidden_sizes": [32, 48, 64], "depths": [1, 1, 1], "key_dim": [8, 8, 8], "num_attention_heads": [2, 3, 4]},
+        ),
         ("Segformer", {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 32}),
-        ("Pvt", {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 3, 4],
-                 "image_size": 64}),
-        ("PvtV2", {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 3, 4],
-                   "image_size": 64}),
+        (
+            "Pvt",
+            {
+                "hidden_sizes": [8, 16, 24, 32],
+                "depths": [1, 1, 1, 1],
+                "num_attention_heads": [1, 2, 3, 4],
+                "image_size": 64,
+            },
+        ),
+        (
+            "PvtV2",
+            {
+                "hidden_sizes": [8, 16, 24, 32],
+                "depths": [1, 1, 1, 1],
+                "num_attention_heads": [1, 2, 3, 4],
+                "image_size": 64,
+            },
+        ),
         ("Cvt", {"depth": [1, 1, 2]}),
         ("SwiftFormer", {"embed_dims": [16, 24, 32, 48], "depths": [1, 1, 2, 1]}),
         ("HGNetV2", {}),
         ("TextNet", {}),
-    ):  # fmt: skip
+    ):
         # at 600 pixels and the depth of its largest model EfficientNet takes 12 GB
-        own = {"EfficientNet": {"width_coefficient": 1.0, "depth_coefficient": 1.0, "image_size": 224,
-                                "hidden_dim": 1280}, "TextNet": {"image_size": 224}}.get(name, {})  # fmt: skip
+        own = {
+            "EfficientNet": {"width_coefficient": 1.0, "depth_coefficient": 1.0, "image_size": 224, "hidden_dim": 1280},
+            "TextNet": {"image_size": 224},
+        }.get(name, {})
         yield Family(name, "ForImageClassification", "image", small, own)
-    yield Family("Yolos", "Model", "pixels",
-                 {**PATCHES, "image_size": [32, 32], "num_detection_tokens": 6}, {"image_size": [224, 224]})  # fmt: skip
-    yield Family("Segformer", "ForSemanticSegmentation", "mask",
-                 {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 32}, {})  # fmt: skip
-    yield Family("ViTMAE", "ForPreTraining", "pixels",
-                 {**PATCHES, "decoder_hidden_size": 16, "decoder_num_hidden_layers": 2,
-                  "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32}, {})  # fmt: skip
-    yield Family("VideoMAE", "ForVideoClassification", "video",
-                 {**PATCHES, "num_frames": 4}, {"num_hidden_layers": 6, "num_frames": 4})  # fmt: skip
-    for name in ("Bert", "Roberta", "Albert", "Electra", "Deberta", "DebertaV2", "FNet", "Longformer", "XLMRoberta",
-                 "MPNet", "Camembert", "RoFormer", "MegatronBert", "LayoutLM", "ConvBert", "SqueezeBert", "Nystromformer",
-                 "MobileBert", "RemBert", "Ernie", "Esm", "Mra", "Yoso", "IBert", "ModernBert", "BigBird",
-                 "RobertaPreLayerNorm", "XLMRobertaXL", "EuroBert", "Data2VecText"):  # fmt: skip
+    yield Family(
+        "Yolos",
+        "Model",
+        "pixels",
+        {**PATCHES, "image_size": [32, 32], "num_detection_tokens": 6},
+        {"image_size": [224, 224]},
+    )
+    yield Family(
+        "Segformer",
+        "ForSemanticSegmentation",
+        "mask",
+        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 32},
+        {},
+    )
+    yield Family(
+        "ViTMAE",
+        "ForPreTraining",
+        "pixels",
+        {
+            **PATCHES,
+            "decoder_hidden_size": 16,
+            "decoder_num_hidden_layers": 2,
+            "decoder_num_attention_heads": 2,
+            "decoder_intermediate_size": 32,
+        },
+        {},
+    )
+    yield Family(
+        "VideoMAE",
+        "ForVideoClassification",
+        "video",
+        {**PATCHES, "num_frames": 4},
+        {"num_hidden_layers": 6, "num_frames": 4},
+    )
+    for name in (
+        "Bert",
+        "Roberta",
+        "Albert",
+        "Electra",
+        "Deberta",
+        "DebertaV2",
+        "FNet",
+        "Longformer",
+        "XLMRoberta",
+        "MPNet",
+        "Camembert",
+        "RoFormer",
+        "MegatronBert",
+        "LayoutLM",
+        "ConvBert",
+        "SqueezeBert",
+        "Nystromformer",
+        "MobileBert",
+        "RemBert",
+        "Ernie",
+        "Esm",
+        "Mra",
+        "Yoso",
+        "IBert",
+        "ModernBert",
+        "BigBird",
+        "RobertaPreLayerNorm",
+        "XLMRobertaXL",
+        "EuroBert",
+        "Data2VecText",
+    ):
         small = {"embedding_size": 32} if name in ("Albert", "Electra", "RoFormer", "ConvBert", "MobileBert") else {}
         yield Family(name, "ForSequenceClassification", "text", {**ENCODER, **small, **_odd(name)}, _odd_own(name))
-    yield Family("Funnel", "ForSequenceClassification", "text",
-                 {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [1, 1]}, {})  # fmt: skip
+    yield Family(
+        "Funnel",
+        "ForSequenceClassification",
+        "text",
+        {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [1, 1]},
+        {},
+    )
     yield Family("Bert", "ForMaskedLM", "language", ENCODER, {})
     yield Family("Roberta", "ForMaskedLM", "language", ENCODER, {})
-    yield Family("XLNet", "ForSequenceClassification", "text",
-                 {"d_model": 32, "n_layer": 3, "n_head": 4, "d_inner": 64}, {"n_layer": 12})  # fmt: skip
+    yield Family(
+        "XLNet",
+        "ForSequenceClassification",
+        "text",
+        {"d_model": 32, "n_layer": 3, "n_head": 4, "d_inner": 64},
+        {"n_layer": 12},
+    )
     for name in ("DistilBert", "Flaubert", "XLM"):
         small = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "emb_dim": 32}
         yield Family(name, "ForSequenceClassification", "text", small, {"n_layers": 6})
@@ -111,39 +228,106 @@ def families() -> Iterator[Family]:
         small = {"n_layer": 4, "n_embd": 32, "n_head": 4, "rotary_dim": 4, "dff": 64}
         if name == "GPTNeoX":
             small = ENCODER
-        own = {"CTRL": {"n_layer": 12, "dff": 4096}, "GPTJ": {"n_embd": 1024, "n_layer": 12},
-               "GPTNeoX": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 12,
-                           "num_attention_heads": 16},
-               "CodeGen": {"n_embd": 1024, "n_layer": 12}}.get(name, {})  # fmt: skip
+        own = {
+            "CTRL": {"n_layer": 12, "dff": 4096},
+            "GPTJ": {"n_embd": 1024, "n_layer": 12},
+            "GPTNeoX": {
+                "hidden_size": 1024,
+                "intermediate_size": 4096,
+                "num_hidden_layers": 12,
+                "num_attention_heads": 16,
+            },
+            "CodeGen": {"n_embd": 1024, "n_layer": 12},
+        }.get(name, {})
         head = "ForCausalLM" if name in ("GPTNeoX", "GPTJ", "GPTBigCode", "CodeGen") else "LMHeadModel"
         yield Family(name, head, "language", small, own)
-    yield Family("GPTNeo", "ForCausalLM", "language",
-                 {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
-                 {"hidden_size": 1024, "num_layers": 8, "attention_types": [[["global", "local"], 4]]})  # fmt: skip
-    yield Family("OPT", "ForCausalLM", "language",
-                 {**ENCODER, "ffn_dim": 64, "word_embed_proj_dim": 32}, {})  # fmt: skip
-    yield Family("Bloom", "ForCausalLM", "language", {"hidden_size": 32, "n_layer": 3, "n_head": 4},
-                 {"hidden_size": 1024, "n_layer": 12, "n_head": 16})  # fmt: skip
-    for name in ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Phi", "Phi3", "StableLm", "Starcoder2",
-                 "Falcon", "Olmo", "Olmo2", "Cohere", "Granite", "Persimmon", "Helium", "SmolLM3", "Nemotron",
-                 "BioGpt", "Glm"):  # fmt: skip
+    yield Family(
+        "GPTNeo",
+        "ForCausalLM",
+        "language",
+        {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
+        {"hidden_size": 1024, "num_layers": 8, "attention_types": [[["global", "local"], 4]]},
+    )
+    yield Family("OPT", "ForCausalLM", "language", {**ENCODER, "ffn_dim": 64, "word_embed_proj_dim": 32}, {})
+    yield Family(
+        "Bloom",
+        "ForCausalLM",
+        "language",
+        {"hidden_size": 32, "n_layer": 3, "n_head": 4},
+        {"hidden_size": 1024, "n_layer": 12, "n_head": 16},
+    )
+    for name in (
+        "Llama",
+        "Mistral",
+        "Qwen2",
+        "Qwen3",
+        "Gemma",
+        "Gemma2",
+        "Phi",
+        "Phi3",
+        "StableLm",
+        "Starcoder2",
+        "Falcon",
+        "Olmo",
+        "Olmo2",
+        "Cohere",
+        "Granite",
+        "Persimmon",
+        "Helium",
+        "SmolLM3",
+        "Nemotron",
+        "BioGpt",
+        "Glm",
+    ):
         small = {k: v for k, v in DECODER.items() if k != "head_dim" or name != "Falcon"}
         yield Family(name, "ForCausalLM", "language", small, LARGE)
     yield Family("Gemma3", "ForCausalLM", "language", DECODER, LARGE)
     for name in ("Mixtral", "Qwen2Moe", "Qwen3Moe", "Olmoe", "Phimoe"):
-        yield Family(name, "ForCausalLM", "language", {**DECODER, **EXPERTS},
-                     {**LARGE, "num_hidden_layers": 2, **EXPERTS, "moe_intermediate_size": 512})  # fmt: skip
-    yield Family("Mamba", "ForCausalLM", "language", {"hidden_size": 32, "num_hidden_layers": 3}, {})
-    yield Family("Mamba2", "ForCausalLM", "language",
-                 {"hidden_size": 32, "num_hidden_layers": 3, "num_heads": 8, "head_dim": 8, "n_groups": 1,
-                  "state_size": 16, "chunk_size": 8},
-                 {"hidden_size": 768, "num_heads": 24, "num_hidden_layers": 12, "n_groups": 1, "chunk_size": 8})  # fmt: skip
-    yield Family("Rwkv", "ForCausalLM", "language",
-                 {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 3, "context_length": 64},
-                 {"hidden_size": 768, "num_hidden_layers": 12})  # fmt: skip
-    yield Family("RecurrentGemma", "ForCausalLM", "language",
-                 {**DECODER, "lru_width": 32}, {"hidden_size": 768, "num_attention_heads": 6, "lru_width": 768,
-                                                "intermediate_size": 2304, "num_hidden_layers": 6})  # fmt: skip
+        yield Family(
+            name,
+            "ForCausalLM",
+            "language",
+            {**DECODER, **EXPERTS},
+            {**LARGE, "num_hidden_layers": 2, **EXPERTS, "moe_intermediate_size": 512},
+        )
+    yield Family(
+        "Mamba", "ForCausalLM", "language", {"hidden_size": 32, "num_hidden_layers": 3}, {"num_hidden_layers": 8}
+    )
+    yield Family(
+        "Mamba2",
+        "ForCausalLM",
+        "language",
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_heads": 8,
+            "head_dim": 8,
+            "n_groups": 1,
+            "state_size": 16,
+            "chunk_size": 8,
+        },
+        {"hidden_size": 768, "num_heads": 24, "num_hidden_layers": 12, "n_groups": 1, "chunk_size": 8},
+    )
+    yield Family(
+        "Rwkv",
+        "ForCausalLM",
+        "language",
+        {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 3, "context_length": 64},
+        {"hidden_size": 768, "num_hidden_layers": 12},
+    )
+    yield Family(
+        "RecurrentGemma",
+        "ForCausalLM",
+        "language",
+        {**DECODER, "lru_width": 32},
+        {
+            "hidden_size": 768,
+            "num_attention_heads": 6,
+            "lru_width": 768,
+            "intermediate_size": 2304,
+            "num_hidden_layers": 6,
+        },
+    )
     for name in ("T5", "MT5", "UMT5", "SwitchTransformers", "LongT5"):
         more = {"num_experts": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
         small = {**T5, **(more if name == "SwitchTransformers" else {})}
@@ -151,8 +335,13 @@ def families() -> Iterator[Family]:
         yield Family(name, "ForConditionalGeneration", "translation", small, own)
     for name in ("Bart", "MBart", "Pegasus", "M2M100", "Blenderbot", "BlenderbotSmall", "LED", "PegasusX", "PLBart"):
         own = {"encoder_layers": 6, "decoder_layers": 6}
-        own |= {"d_model": 1024, "encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096, "encoder_attention_heads": 16,
-                "decoder_attention_heads": 16}  # fmt: skip
+        own |= {
+            "d_model": 1024,
+            "encoder_ffn_dim": 4096,
+            "decoder_ffn_dim": 4096,
+            "encoder_attention_heads": 16,
+            "decoder_attention_heads": 16,
+        }
         yield Family(name, "ForConditionalGeneration", "translation", SEQ2SEQ, own)
     yield Family("Marian", "MTModel", "translation", SEQ2SEQ, {"encoder_layers": 6, "decoder_layers": 6})
     yield Family("FSMT", "ForConditionalGeneration", "translation", SEQ2SEQ, {"encoder_layers": 6, "decoder_layers": 6})
@@ -160,22 +349,46 @@ def families() -> Iterator[Family]:
         small = {**SPEECH, "squeeze_factor": 1, "conv_pos_kernel_size": 5}
         yield Family(name, "ForSequenceClassification", "sound", small, {})
     yield Family("Wav2Vec2", "ForCTC", "speech", SPEECH, {})
-    yield Family("AST", "ForAudioClassification", "spectrum",
-                 {**ENCODER, "max_length": 64, "num_mel_bins": 32, "patch_size": 8, "time_stride": 8,
-                  "frequency_stride": 8}, {"max_length": 256})  # fmt: skip
-    yield Family("Whisper", "ForConditionalGeneration", "dictation",
-                 {**SEQ2SEQ, "num_mel_bins": 16, "max_source_positions": 32}, {"max_source_positions": 200})  # fmt: skip
-    yield Family("Speech2Text", "ForConditionalGeneration", "dictation",
-                 {**SEQ2SEQ, "input_feat_per_channel": 16, "conv_channels": 32}, {})  # fmt: skip
+    yield Family(
+        "AST",
+        "ForAudioClassification",
+        "spectrum",
+        {**ENCODER, "max_length": 64, "num_mel_bins": 32, "patch_size": 8, "time_stride": 8, "frequency_stride": 8},
+        {"max_length": 256},
+    )
+    yield Family(
+        "Whisper",
+        "ForConditionalGeneration",
+        "dictation",
+        {**SEQ2SEQ, "num_mel_bins": 16, "max_source_positions": 32},
+        {"max_source_positions": 200},
+    )
+    yield Family(
+        "Speech2Text",
+        "ForConditionalGeneration",
+        "dictation",
+        {**SEQ2SEQ, "input_feat_per_channel": 16, "conv_channels": 32},
+        {},
+    )
     parts = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     for name in ("CLIP", "Siglip", "AltCLIP", "ChineseCLIP", "Blip"):
-        yield Family(name, "Model", "pairs",
-                     {"text_config": {**parts, "vocab_size": WORDS},
-                      "vision_config": {**parts, "image_size": 32, "patch_size": 8}},
-                     {"text_config": {"vocab_size": WORDS}})  # fmt: skip
-    yield Family("Perceiver", "ForSequenceClassification", "text",
-                 {"num_latents": 8, "d_latents": 32, "d_model": 32, "num_self_attends_per_block": 2},
-                 {"num_latents": 128, "num_self_attends_per_block": 12})  # fmt: skip
+        yield Family(
+            name,
+            "Model",
+            "pairs",
+            {
+                "text_config": {**parts, "vocab_size": WORDS},
+                "vision_config": {**parts, "image_size": 32, "patch_size": 8},
+            },
+            {"text_config": {"vocab_size": WORDS}},
+        )
+    yield Family(
+        "Perceiver",
+        "ForSequenceClassification",
+        "text",
+        {"num_latents": 8, "d_latents": 32, "d_model": 32, "num_self_attends_per_block": 2},
+        {"num_latents": 128, "num_self_attends_per_block": 12},
+    )
     yield Family("PatchTST", "ForPrediction", "series", {"d_model": 32, "num_hidden_layers": 2}, {})
     for name in handwritten.NETWORKS:
         yield Family(name, "", "image" if name not in handwritten.OF_WORDS else "words", {}, {})
@@ -198,8 +411,14 @@ def _odd_own(name: str) -> dict[str, Any]:
     few = {"num_hidden_layers": 12}
     return {
         "Longformer": {"attention_window": 16},
-        "Esm": {"mask_token_id": 4, **ENCODER, "hidden_size": 640, "intermediate_size": 2560,
-                "num_hidden_layers": 12, "num_attention_heads": 20},
+        "Esm": {
+            "mask_token_id": 4,
+            **ENCODER,
+            "hidden_size": 640,
+            "intermediate_size": 2560,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 20,
+        },
         "BigBird": {"attention_type": "original_full"},
         "DebertaV2": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, **few},
         "XLMRobertaXL": {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, **few},
@@ -208,55 +427,4 @@ def _odd_own(name: str) -> dict[str, Any]:
         "RemBert": {**few, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
         "Albert": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
         "Nystromformer": {"num_landmarks": 4, "segment_means_seq_len": 16},
-    }.get(name, {})  # fmt: skip
-
-
-def ids(rows: int = 4, length: int = 16) -> Tensor:
-    return torch.randint(10, WORDS, (rows, length))
-
-
-def _rows(size: str) -> int:
-    return 4 if size == "small" else 2
-
-
-def _side(config: Any, size: str) -> int:
-    side = getattr(config, "image_size", None) or (64 if size == "small" else 224)
-    return side if isinstance(side, int) else side[0]
-
-
-BATCHES: dict[str, Callable[[Any, str], dict[str, Any]]] = {
-    "text": lambda c, s: {"input_ids": ids(), "labels": torch.arange(4) % CLASSES},
-    "language": lambda c, s: (lambda x: {"input_ids": x, "labels": x})(ids()),
-    "translation": lambda c, s: {"input_ids": ids(), "labels": ids()},
-    "image": lambda c, s: {
-        "pixel_values": torch.randn(_rows(s), getattr(c, "num_channels", 3), _side(c, s), _side(c, s)),
-        "labels": torch.arange(_rows(s)) % CLASSES,
-    },
-    "pixels": lambda c, s: {"pixel_values": torch.randn(_rows(s), 3, _side(c, s), _side(c, s))},
-    "video": lambda c, s: {
-        "pixel_values": torch.randn(2, c.num_frames, 3, _side(c, s), _side(c, s)), "labels": torch.arange(2),
-    },
-    "mask": lambda c, s: {
-        "pixel_values": torch.randn(2, 3, _side(c, s), _side(c, s)),
-        "labels": torch.randint(0, CLASSES, (2, _side(c, s), _side(c, s))),
-    },
-    "sound": lambda c, s: {"input_values": torch.randn(4, 8000), "labels": torch.arange(4) % CLASSES},
-    "speech": lambda c, s: {"input_values": torch.randn(4, 16000), "labels": torch.randint(1, 30, (4, 6))},
-    "spectrum": lambda c, s: {
-        "input_values": torch.randn(4, c.max_length, c.num_mel_bins), "labels": torch.arange(4) % CLASSES,
-    },
-    "dictation": lambda c, s: {
-        "input_features": torch.randn(2, c.num_mel_bins, 2 * c.max_source_positions)
-        if hasattr(c, "num_mel_bins")
-        else torch.randn(2, 64, c.input_feat_per_channel),
-        "labels": ids(2, 8),
-    },
-    "pairs": lambda c, s: {
-        "input_ids": ids(), "pixel_values": torch.randn(4, 3, _side(c.vision_config, s), _side(c.vision_config, s)),
-        "return_loss": True,
-    },
-    "series": lambda c, s: {
-        "past_values": torch.randn(4, c.context_length, c.num_input_channels),
-        "future_values": torch.randn(4, c.prediction_length, c.num_input_channels),
-    },
-}  # fmt: skip
+    }.get(name, {})

@@ -5,6 +5,7 @@ is as large as any, and it opens.  What the gradient loses there says nothing of
 """
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -30,7 +31,7 @@ class Ajar(Observer):
         return {}
 
 
-def _scaled(factor: float) -> "object":
+def _scaled(factor: float) -> Callable[..., tuple[Tensor | None, ...]]:
     def hook(given: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...]:
         return tuple(g if g is None else g * factor for g in given)
 
