@@ -260,6 +260,31 @@ class Symbols(nn.Module):
         return self.head(self.blocks(self.norm(self.embed(x)))).transpose(1, 2)
 
 
+class ByHand(nn.Module):
+    """RMSNorm as libraries write it."""
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-12)
+
+
+class PreNorm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.body = ByHand(), nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32))
+
+    def forward(self, x):
+        return x + self.body(self.norm(x))
+
+
+def test_nor_is_one_in_front_of_a_stream_whose_norms_are_written_by_hand():
+    torch.manual_seed(0)
+    net = Symbols(1e-4, nn.Sequential(PreNorm(), PreNorm(), ByHand()))
+    net.norm = nn.Identity()
+    exam = fadeout.examine(net, (ids(), ids()), loss=F.cross_entropy)
+    assert exam.decades > 3
+    assert exam.verdict == "flows", exam.sentence
+
+
 def test_a_tiny_first_layer_in_front_of_a_norm_is_no_explosion():
     """RWKV starts its embedding at 1e-4, on purpose: the norm behind it makes the gradient 1e4 times as large."""
     torch.manual_seed(0)

@@ -167,10 +167,12 @@ def _grows(probe: Reading) -> float:
 
     Weights of 1e-4 in front of a norm (RWKV's embedding) receive a gradient 1e4 times as large, and that is all.
     """
-    scale = 0.0
+    scale, normed = 0.0, False
     entries = list(reversed(probe.ledger.trunk.entries))
     for entry in entries[1:] if entries and entries[0].kind == "weight" else entries:
         if entry.kind == "weight":
             break
-        scale += entry.log_gain if entry.kind == "norm" else 0.0
-    return probe.ledger.opened - max(scale, 0.0)
+        normed = normed or entry.kind == "norm"
+        # a norm written by hand is several operations, some of whose ways meet
+        scale += entry.log_gain if entry.kind in ("norm", "skip") else 0.0
+    return probe.ledger.opened - (max(scale, 0.0) if normed else 0.0)
