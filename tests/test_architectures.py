@@ -203,3 +203,181 @@ def test_lora_on_a_frozen_model_with_zero_adapters_is_no_alarm():
     exam = fadeout.examine(body, (torch.randn(9, 16), torch.arange(9) % 3), loss=F.cross_entropy)
     assert exam.verdict == "flows"
     assert not exam.findings
+
+
+class Adapter(nn.Module):
+    """LoRA as libraries write it: two layers beside a frozen one, the second of zeros."""
+
+    def __init__(self, base, rank=2):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.a, self.b = nn.Linear(base.in_features, rank, bias=False), nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, x):
+        return self.base(x) + self.b(self.a(x))
+
+
+@pytest.mark.parametrize("depth", [2, 6])
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("front", [False, True])
+def test_fresh_adapters_flow_up_to_their_zeros(depth, head, front):
+    torch.manual_seed(0)
+    frozen = [nn.Linear(16, 16).requires_grad_(False), nn.Tanh()] if front else []
+    layers = [m for _ in range(depth) for m in (Adapter(nn.Linear(16, 16)), nn.Tanh())]
+    net = nn.Sequential(*frozen, *layers, nn.Linear(16, 3).requires_grad_(head))
+    exam = fadeout.examine(net, (torch.randn(9, 16), torch.arange(9) % 3), loss=F.cross_entropy)
+    assert exam.verdict == "flows", exam.sentence
+    assert ("zero-initialised parts" in exam.sentence) == front
+
+
+def test_fresh_adapters_in_front_of_sigmoids_do_not_flow():
+    torch.manual_seed(0)
+    layers = [m for _ in range(12) for m in (Adapter(nn.Linear(16, 16)), nn.Sigmoid())]
+    net = nn.Sequential(nn.Linear(16, 16).requires_grad_(False), *layers, nn.Linear(16, 3))
+    exam = fadeout.examine(net, (torch.randn(9, 16), torch.arange(9) % 3), loss=F.cross_entropy)
+    assert exam.verdict != "flows"
+
+
+def test_a_zero_head_says_nothing_of_what_is_behind_it():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3))
+    nn.init.zeros_(net[-1].weight)
+    exam = fadeout.examine(net, (torch.randn(9, 16), torch.arange(9) % 3), loss=F.cross_entropy)
+    assert exam.verdict == "undetermined"
+
+
+class Symbols(nn.Module):
+    """An embedding in front of a norm, and layers."""
+
+    def __init__(self, scale, blocks):
+        super().__init__()
+        self.embed, self.norm = nn.Embedding(60, 32), nn.LayerNorm(32, eps=1e-12)
+        nn.init.uniform_(self.embed.weight, -scale, scale)
+        self.blocks, self.head = blocks, nn.Linear(32, 60)
+
+    def forward(self, x):
+        return self.head(self.blocks(self.norm(self.embed(x)))).transpose(1, 2)
+
+
+class ByHand(nn.Module):
+    """RMSNorm as libraries write it."""
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-12)
+
+
+class PreNorm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.body = ByHand(), nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32))
+
+    def forward(self, x):
+        return x + self.body(self.norm(x))
+
+
+def test_nor_is_one_in_front_of_a_stream_whose_norms_are_written_by_hand():
+    torch.manual_seed(0)
+    net = Symbols(1e-4, nn.Sequential(PreNorm(), PreNorm(), ByHand()))
+    net.norm = nn.Identity()
+    exam = fadeout.examine(net, (ids(), ids()), loss=F.cross_entropy)
+    assert exam.decades > 3
+    assert exam.verdict == "flows", exam.sentence
+
+
+def test_a_tiny_first_layer_in_front_of_a_norm_is_no_explosion():
+    """RWKV starts its embedding at 1e-4, on purpose: the norm behind it makes the gradient 1e4 times as large."""
+    torch.manual_seed(0)
+    exam = fadeout.examine(Symbols(1e-4, nn.Identity()), (ids(), ids()), loss=F.cross_entropy)
+    assert exam.decades > 3
+    assert exam.verdict == "flows", exam.sentence
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0])
+def test_layers_behind_it_that_explode_are_an_explosion(scale):
+    torch.manual_seed(0)
+    blocks = nn.Sequential(*(nn.Linear(32, 32) for _ in range(8)))
+    for layer in blocks:
+        nn.init.normal_(layer.weight, std=0.6)
+    exam = fadeout.examine(Symbols(scale, blocks), (ids(), ids()), loss=F.cross_entropy)
+    assert exam.verdict == "exploding", exam.sentence
+
+
+def test_a_forward_that_asks_for_the_gradient_of_its_input_is_read_from_there():
+    """As wav2vec does; with a table of positions beside it, which no data enters."""
+
+    class Sound(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+            self.places = nn.Embedding(5, 1)
+
+        def forward(self, x):
+            x = x[:, None]
+            x.requires_grad = True
+            scores = 1e-4 * self.places(torch.arange(5)).mean()
+            return self.head(torch.relu(self.second(torch.relu(self.first(x))) * (1 + scores)))[:, 0]
+
+    torch.manual_seed(0)
+    exam = fadeout.examine(Sound(), (torch.randn(9, 8), torch.arange(9) % 3), loss=F.cross_entropy)
+    assert "input" in [end.what for end in exam.ledger.ends]
+    assert exam.decades > -2
+    assert exam.verdict == "flows"
+
+
+def test_the_headline_is_the_trunks_where_a_side_chain_fades():
+    from fadeout.records import Finding
+    from fadeout.rules import sentence
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3))
+    reading = fadeout.read(net, (torch.randn(9, 16), torch.arange(9) % 3), loss=F.cross_entropy)
+    finding = Finding(
+        code="FO101", label="vanishing", level="warning", claim="", where=("side.3",), line="", decades=-7.0,
+        expected=math.nan, since=0, confidence=math.nan, cause=(), status="account", evidence=(), advice=(),
+        chain=("side.3", "side.0"),
+    )  # fmt: skip
+    said = sentence(reading, "flows", [finding])
+    assert said.startswith("The gradient flows")
+    assert "In the chain from side.3 to side.0 it fades, -7.0 decades" in said
+
+
+def test_a_skip_by_slicing_and_padding_is_a_residual_block():
+    """ResNet's option A, as on CIFAR-10."""
+
+    class Halving(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.a = nn.Conv2d(channels, 2 * channels, 3, 2, 1)
+            self.b = nn.Conv2d(2 * channels, 2 * channels, 3, 1, 1)
+            self.more = channels // 2
+
+        def forward(self, x):
+            skip = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more, self.more))
+            return torch.relu(skip + self.b(torch.relu(self.a(x))))
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), Halving(4), Halving(8), nn.Flatten(), nn.Linear(256, 5))
+    blocks = fadeout.measure(net, (images(16), torch.arange(4)), loss=F.cross_entropy).blocks
+    assert blocks is not None
+    assert len(blocks.blocks) == 2
+
+
+def test_autocast_by_default_is_read_in_the_devices_format():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3))
+    batch = (torch.randn(9, 16), torch.arange(9) % 3)
+    assert fadeout.read(net, batch, loss=F.cross_entropy, autocast=True).dtype == "bfloat16"
+    assert fadeout.read(net, batch, loss=F.cross_entropy, autocast=torch.float16).dtype == "float16"
+    assert fadeout.read(net, batch, loss=F.cross_entropy, autocast=False).dtype == "float32"
+
+
+def test_a_layer_that_float32_itself_leaves_nothing_is_flushed_whole():
+    torch.manual_seed(0)
+    layers = [m for _ in range(60) for m in (nn.Linear(16, 16), nn.Sigmoid())]
+    net = nn.Sequential(*layers, nn.Linear(16, 3))
+    exam = fadeout.examine(net, (torch.randn(9, 16), torch.arange(9) % 3), loss=F.cross_entropy)
+    first = exam.layers[0]
+    assert 0 < first.gradient_norm < 1e-46
+    assert (first.underflow.fp16, first.underflow.bf16) == (1.0, 1.0)
+    assert not any(math.isnan(layer.underflow.fp16) for layer in exam.layers)

@@ -33,6 +33,13 @@ def under_autocast(model: nn.Module, autocast: torch.dtype | bool | None) -> Ite
         yield
 
 
+def autocast_dtype(model: nn.Module, autocast: torch.dtype | bool | None) -> torch.dtype | None:
+    """The format that an exam's forward runs in; None without autocast."""
+    if isinstance(autocast, torch.dtype) or not autocast:
+        return autocast or None
+    return torch.get_autocast_dtype(next(model.parameters()).device.type)
+
+
 def autocast_of(model: nn.Module, autocast: torch.dtype | bool) -> AbstractContextManager[Any]:
     """The context to run a forward under."""
     device = next(model.parameters()).device.type

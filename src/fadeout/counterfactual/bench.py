@@ -64,7 +64,7 @@ def measured(bench: Bench, *observers: Observer) -> float:
             best = session.widen(session.take(*observers), *observers)
             if not bench.chain:
                 return session.ledger(best).decades
-            every = chains(best.graph, best.tape, bypassed(best.graph))
+            every = chains(best, bypassed(best.graph))
             return next((chain.lost for chain in every if chain.layers == bench.chain), math.nan)
     except (FadeoutError, RuntimeError, ValueError, TypeError):  # the changed network does not run
         return math.nan

@@ -12,6 +12,7 @@ from fadeout.call.guard import Guard
 from fadeout.call.question import Question
 from fadeout.call.subject import Subject, double_copy, subject
 from fadeout.probe.account import ranges
+from fadeout.probe.account.gates import Ajar, shut_gates, tolls
 from fadeout.probe.account.ledger import read_ledger
 from fadeout.probe.account.passes import Attempt, Observer, Pass, Several, take
 from fadeout.records import Ledger, Unaccounted
@@ -85,6 +86,21 @@ class Session:
         )
 
     def widen(self, first: Pass, *observers: Observer) -> Pass:
+        """The pass that the ledger rests on, with what its gradients leave at nearly shut gates.
+
+        Args:
+            observers: Those that change a pass, and not only watch it.
+        """
+        best = self._widen(first, *observers)
+        shut = {} if best.attempt.double else shut_gates(best)
+        if shut:
+            ajar = Ajar(shut)
+            other = self.again(ajar, *observers, attempt=best.attempt)
+            if other.graph.names == best.graph.names:
+                best.tolls = tolls(best, other, ajar.step)
+        return best
+
+    def _widen(self, first: Pass, *observers: Observer) -> Pass:
         """The pass that the ledger rests on: the first, or one with more range where its norms leave float32.
 
         Args:
@@ -169,6 +185,7 @@ class Session:
             floor=best.floor,
             unseen=unseen,
             influence=influence or (lambda addition, stream: float("nan")),
+            tolls=best.tolls,
             outside=tuple(
                 name
                 for (name, parameter), gradient in zip(best.parameters, best.tape.parameters, strict=True)

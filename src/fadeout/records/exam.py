@@ -52,6 +52,21 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FewValues:
+    """A batch norm that takes its statistics from a few values a channel.
+
+    Attributes:
+        values: How many.
+        excess: Decades by which its gain lies above that of a large batch, by chance: channels whose values happen
+            to lie close together carry them, and another batch would not; 0 for two values, which pass nothing.
+    """
+
+    path: str
+    values: int
+    excess: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """What enters and leaves the network, as root mean squares; nan where unknown.
 
@@ -116,6 +131,7 @@ class Reading:
         equal_units: Hidden layers whose units all start with the same weights.
         dtype: Number format that gradients pass through, "float16".
         norms: (path, what is wrong) of batch norms whose statistics mean nothing.
+        few_values: Batch norms that see a few values only on this batch.
         live: (path, share of elements with a slope) of tanh-like stand-ins for norms.
         zero_gradients: Trained parameters whose gradient is exactly zero, or that receive none.
         silent: Those among them that receive one, of exact zeros.
@@ -149,6 +165,7 @@ class Reading:
     signal: Signal | None = None
     dtype: str = ""
     norms: tuple[tuple[str, str], ...] = ()
+    few_values: tuple[FewValues, ...] = ()
     live: tuple[tuple[str, float], ...] = ()
     zero_gradients: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()

@@ -151,6 +151,8 @@ class Ledger:
         log_gain: log10 J at the ends; J starts as the loss's own gradient, 1.
         decades: log10 of the largest norm at a first weight operation over the largest at
             a last one; nan where there is none.
+        shut: The part of `decades` that gates of residual branches make which start nearly shut (LayerScale at
+            1e-6) and open by training; 0 where there are none.
         stages: Sum to log_gain.
         by_kind: Sum to log_gain.
         operations: Every executed operation that changed J, in order of execution; their
@@ -180,6 +182,12 @@ class Ledger:
     nodes: int
     outside: tuple[str, ...] = ()
     beginnings: tuple[End, ...] = ()
+    shut: float = 0.0
+
+    @property
+    def opened(self) -> float:
+        """`decades` as if nearly shut gates were open: what a verdict is held against."""
+        return self.decades - self.shut
 
     def __repr__(self) -> str:
         from fadeout.render.sentences import ledger_line

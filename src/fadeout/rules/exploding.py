@@ -5,6 +5,7 @@ import math
 from fadeout.records import Advice, Course, Evidence, Finding, Kind, Level, Reading, WontHelp
 from fadeout.rules.build import advise, advised, named, remark
 from fadeout.rules.causes import causes_by_account
+from fadeout.rules.few_values import few_values, gained, of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
 from fadeout.rules.signs import growth, raw_first
@@ -143,6 +144,7 @@ def _loud(reading: Reading, limits: Limits) -> str:
 def _grown(reading: Reading, limits: Limits) -> Finding | None:
     flags = [_explodes(probe, limits) for probe in probes(reading)]
     level: Level = "alarm"
+    chance = ""
     if reading.course is not None:
         how = learning(reading, limits)
         if not stands(flags) or (how == "well" and not all(flags)):
@@ -151,7 +153,9 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
     elif not flags[0]:
         return None
     at = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)
-    decades = at.ledger.decades
+    decades = at.ledger.opened
+    if of_pairs(at) or (few_values(at) and _grows(at) - gained(at) < limits.exploding):
+        level, chance = "warning", on_this_batch(at)
     causes = causes_by_account(at, sign=1, without=("loss",))
     main = causes[0].kind if causes else "weight"
     trunk = [w for w in at.ledger.weights if w.trunk] or list(at.ledger.weights)
@@ -160,7 +164,7 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
         code="FO102",
         label="exploding",
         level=level,
-        claim=f"the gradient grows by {decades:.1f} decades between the last weight layer and the first",
+        claim=f"the gradient grows by {decades:.1f} decades between the last weight layer and the first{chance}",
         where=(largest.path,),
         line=largest.line,
         decades=decades,
@@ -182,4 +186,20 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _explodes(probe: Reading, limits: Limits) -> bool:
-    return math.isfinite(probe.ledger.decades) and probe.ledger.decades >= limits.exploding
+    return math.isfinite(probe.ledger.opened) and _grows(probe) >= limits.exploding
+
+
+def _grows(probe: Reading) -> float:
+    """Decades gained, but for what a norm that reads the first layer makes of that layer's own scale.
+
+    Weights of 1e-4 in front of a norm (RWKV's embedding) receive a gradient 1e4 times as large, and that is all.
+    """
+    scale, normed = 0.0, False
+    entries = list(reversed(probe.ledger.trunk.entries))
+    for entry in entries[1:] if entries and entries[0].kind == "weight" else entries:
+        if entry.kind == "weight":
+            break
+        normed = normed or entry.kind == "norm"
+        # a norm written by hand is several operations, some of whose ways meet
+        scale += entry.log_gain if entry.kind in ("norm", "skip") else 0.0
+    return probe.ledger.opened - (max(scale, 0.0) if normed else 0.0)

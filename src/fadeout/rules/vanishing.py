@@ -5,6 +5,7 @@ import math
 from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
 from fadeout.rules.build import advise, advised, named
 from fadeout.rules.causes import causes_by_account
+from fadeout.rules.few_values import of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
 from fadeout.rules.signs import chain_fade
@@ -45,14 +46,17 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is None:
         if not flags[0]:
             return None
-        level = "warning" if _carried(reading, reading.ledger.decades, limits) else "alarm"
+        level = "warning" if _carried(reading, reading.ledger.opened, limits) else "alarm"
     else:
-        found = _level(reading, flags, reading.ledger.decades, limits)
+        found = _level(reading, flags, reading.ledger.opened, limits)
         if found is None:
             return None
         level = found
     probe = reading if flags[0] else next(p for p, flag in zip(probes(reading), flags, strict=True) if flag)
-    decades = probe.ledger.decades
+    decades = probe.ledger.opened
+    chance = ""
+    if of_pairs(probe):
+        level, chance = "warning", on_this_batch(probe)
     causes = causes_by_account(probe, sign=-1, without=("skip", "loss"))
     out = out_of_reach(probe, limits)
     slope = probe.profile.slope if probe.profile else math.nan
@@ -61,7 +65,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
         code="FO101",
         label="vanishing",
         level=level,
-        claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first",
+        claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first{chance}",
         where=tuple(dict.fromkeys([*_culprit(probe, limits), *(w.path for w in out)])),
         line=out[0].line if out else "",
         decades=decades,
@@ -109,12 +113,16 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         return None
     if reading.course is None:
         # in one step a branch may be quiet on purpose; a fade from layer to layer inside it is none
-        level: Level = "alarm" if chain.fade <= limits.surely else "note"
+        # and where the chain is the trunk itself, grown as much before, the verdict is the whole way's
+        level: Level = "alarm" if chain.fade <= limits.surely and not chain.below > limits.vanishing else "note"
     else:
         found = _level(reading, flags, chain.lost, limits)
         if found is None:
             return None
         level = found
+    chance = ""
+    if of_pairs(reading):
+        level, chance = "warning" if level == "alarm" else level, on_this_batch(reading)
     causes = causes_by_account(reading, sign=-1, without=("skip", "loss"))
     start = next((p.step for p, flag in zip(probes(reading), flags, strict=True) if flag), 0)
     return Finding(
@@ -122,7 +130,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         label="vanishing",
         level=level,
         claim=f"the gradient loses {-chain.lost:.1f} decades in the chain from {named(chain.layers[0])} "
-        f"to {named(chain.lowest)}",
+        f"to {named(chain.lowest)}{chance}",
         where=tuple(dict.fromkeys((chain.lowest, *reversed(chain.layers)))),
         line=next((w.line for w in reading.ledger.weights if w.path == chain.lowest), ""),
         decades=chain.lost,
@@ -140,7 +148,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
 
 def fades(probe: Reading, limits: Limits) -> bool:
     """The sign of the whole way back; exactly nothing counts where no zero-initialised part makes it."""
-    return probe.ledger.decades <= limits.vanishing and (math.isfinite(probe.ledger.decades) or _faded_out(probe))
+    return probe.ledger.opened <= limits.vanishing and (math.isfinite(probe.ledger.decades) or _faded_out(probe))
 
 
 def _faded_out(probe: Reading) -> bool:

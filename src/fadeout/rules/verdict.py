@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from fadeout.records import EffectiveBlocks, Finding, Reading, TimeProfile, Verdict
-from fadeout.rules.build import listed
+from fadeout.records import EffectiveBlocks, Finding, Ledger, Reading, TimeProfile, Verdict
+from fadeout.rules.build import listed, named
 from fadeout.rules.limits import LIMITS
 from fadeout.rules.persistence import falling, probes, progress
 
@@ -19,7 +19,21 @@ def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
     every = probes(reading)
     if every[-1].ledger.outside:
         return "undetermined"
-    return "flows" if any(math.isfinite(probe.ledger.decades) for probe in every) else "undetermined"
+    known = any(math.isfinite(probe.ledger.decades) or _up_to_zeros(probe) for probe in every)
+    return "flows" if known else "undetermined"
+
+
+def _up_to_zeros(probe: Reading) -> bool:
+    """Zero-initialised parts (LoRA's B) end the way, but most layers are reached before it, without a fade."""
+    ledger = probe.ledger
+    if not probe.zero_weights or ledger.decades != -math.inf:
+        return False
+    trained = {layer.path for layer in probe.layers if layer.trained}
+    own = [w.norm for w in ledger.weights if w.data and w.path in trained]
+    reached = [norm for norm in own if norm > -math.inf]
+    last = max((w.norm for w in ledger.weights if w.last and w.data), default=-math.inf)
+    most = len(reached) > 1 and 2 * len(reached) >= len(own)
+    return most and LIMITS.vanishing < reached[0] - last < LIMITS.exploding
 
 
 def contradict(findings: Sequence[Finding]) -> bool:
@@ -33,12 +47,19 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
     ledger = reading.ledger
     first = findings[0] if findings else None
     if word == "flows":
-        text = f"The gradient flows: {_signed(ledger.decades)} decades from the last weight layer to the first."
+        far = f"{_signed(ledger.decades)} decades from the last weight layer to the first"
+        text = f"The gradient flows: {far}{_shut(ledger)}."
         if math.isnan(ledger.decades) or ledger.decades == -math.inf:
             text = "The gradient flows once training has begun."
+            if _up_to_zeros(reading):
+                text = "The gradient flows up to zero-initialised parts, which open with the first steps."
         if first is not None and first.code == "FO101":
             carrier = reading.optimizer if reading.course is None else "training"
-            text = f"The gradient fades, {_signed(first.decades)} decades, but {carrier} still carries it."
+            fade = f"fades, {_signed(first.decades)} decades, but {carrier} still carries it."
+            if first.chain:  # a branch beside the way of which the verdict speaks
+                text += f" In the chain from {named(first.chain[0])} to {named(first.chain[-1])} it {fade}"
+            else:
+                text = f"The gradient {fade}"
         last = reading.course.probes[-1].ledger if reading.course is not None else ledger
         if reading.course is not None and progress(reading, severe=False, limits=LIMITS) == "does_not_learn":
             text = f"DOES NOT LEARN in {reading.course.steps:,} steps, though the {text[4].lower()}{text[5:]}"
@@ -58,6 +79,13 @@ def sentence(reading: Reading, word: Verdict, findings: Sequence[Finding]) -> st
     if word in ("vanishing", "severed", "exploding") and first.code != "FO108":
         text += depth_words(reading)
     return text + _course(reading) + memory_words(reading)
+
+
+def _shut(ledger: Ledger) -> str:
+    """', -5.7 of them at gates that start nearly shut', where such gates make a decade or more."""
+    if not math.isfinite(ledger.shut) or abs(ledger.shut) < 1:
+        return ""
+    return f", {_signed(ledger.shut)} of them at residual branches' gates, which start nearly shut and open by training"
 
 
 def _course(reading: Reading) -> str:

@@ -1,7 +1,7 @@
 """Blocks: residual additions, and how evenly their branches carry the gradient."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from fadeout.probe.account.tape import Tape
 from fadeout.probe.graph import kinds
@@ -22,6 +22,12 @@ _PASS = {
     "View",
     "UnsafeView",
     "Expand",
+    "Permute",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Slice",  # with padding: the skip of a ResNet without projections (option A)
+    "ConstantPadNd",
 }
 
 
@@ -39,19 +45,7 @@ def effective_blocks(
     """
     found: list[Block] = []
     counted: set[tuple[Slot, frozenset[tuple[int, int]]]] = set()
-    for i in range(len(graph.names)):
-        if (
-            len(graph.edges[i]) != 2
-            or not kinds.is_add(graph.names[i])
-            or graph.loss_side[i]
-            or not graph.to_data[i]
-            or graph.owner[i] in _RECURRENT
-        ):
-            continue
-        block = _block(graph, tape, i)
-        if block is None:
-            continue
-        slot, branch, stream = block
+    for i, slot, branch, stream in _additions(graph):
         key = (slot, branch)
         if key in counted:
             continue
@@ -68,7 +62,43 @@ def effective_blocks(
     return EffectiveBlocks(n=total**2 / squares if squares > 0 else math.nan, branch_total=total, blocks=tuple(found))
 
 
-def _block(graph: Graph, tape: Tape, i: int) -> tuple[Slot, frozenset[tuple[int, int]], int] | None:
+def branch_ends(graph: Graph) -> set[int]:
+    """The last trained factor of every residual branch: a layer, or a gate behind it; no norm."""
+    waiting = [graph.edges[i][1 - stream][1:] for i, _, _, stream in _additions(graph)]
+    waiting += [(i, 0) for i in graph.onto_parameters]
+    found: set[int] = set()
+    seen: set[Slot] = set()
+    while waiting:
+        slot = waiting.pop()
+        i = slot[0]
+        if slot in seen:
+            continue
+        seen.add(slot)
+        if i in graph.multiplies:
+            if graph.kind[i] == "weight":
+                found.add(i)
+        else:
+            waiting += _passed(graph, i)
+    return found
+
+
+def _additions(graph: Graph) -> Iterator[tuple[int, Slot, frozenset[tuple[int, int]], int]]:
+    """(node, joined slot, edges by which the branch feeds it, which input is the stream) of residual additions."""
+    for i in range(len(graph.names)):
+        if (
+            len(graph.edges[i]) != 2
+            or not kinds.is_add(graph.names[i])
+            or graph.loss_side[i]
+            or not graph.to_data[i]
+            or graph.owner[i] in _RECURRENT
+        ):
+            continue
+        block = _block(graph, i)
+        if block is not None:
+            yield (i, *block)
+
+
+def _block(graph: Graph, i: int) -> tuple[Slot, frozenset[tuple[int, int]], int] | None:
     """(joined slot, edges by which the branch feeds it, which input is the stream)."""
     (_, a, ka), (_, b, kb) = graph.edges[i]
     for stream, (skip, branch) in enumerate((((a, ka), (b, kb)), ((b, kb), (a, ka)))):
@@ -90,12 +120,15 @@ def _straight(graph: Graph, slot: Slot) -> list[Slot]:
         if graph.feeders.get(here, 0) > 1:
             found.append(here)
             continue
-        i = here[0]
-        base = kinds.base_name(graph.names[i])
-        one_way = len(graph.edges[i]) == 1 or base in {"Add", "Sub"}
-        if one_way and base in _PASS:
-            waiting += [(j, k) for _, j, k in graph.edges[i]]
+        waiting += _passed(graph, here[0])
     return found
+
+
+def _passed(graph: Graph, i: int) -> list[Slot]:
+    """What an operation hands on but for a view, a cast, dropout, a scaling, or a further addition."""
+    base = kinds.base_name(graph.names[i])
+    one_way = len(graph.edges[i]) == 1 or base in {"Add", "Sub"}
+    return [(j, k) for _, j, k in graph.edges[i]] if one_way and base in _PASS else []
 
 
 def _feeds(graph: Graph, branch: Slot, goal: Slot) -> frozenset[tuple[int, int]]:

@@ -2,7 +2,8 @@
 
 import math
 
-from fadeout.probe.account.tape import Tape, arrivals
+from fadeout.probe.account.passes import Pass
+from fadeout.probe.account.tape import arrivals
 from fadeout.probe.graph.graph import Graph, weights_around
 from fadeout.records import Chain
 
@@ -11,11 +12,16 @@ MANY = 3  # neighbours from which an operation is a junction
 PRIME = (1 << 61) - 1  # paths are counted modulo it: their number grows exponentially with depth
 
 
-def chains(graph: Graph, tape: Tape, passed: frozenset[str]) -> tuple[Chain, ...]:
-    """Maximal runs of weight operations with one neighbour on either side, loss side first, with their fade."""
+def chains(done: Pass, passed: frozenset[str]) -> tuple[Chain, ...]:
+    """Maximal runs of weight operations with one neighbour on either side, loss side first, with their fade.
+
+    What is left at gates that start nearly shut is no fade of the branch behind them.
+    """
+    graph = done.graph
     below = _nearest(graph, forward=False)
     above = _nearest(graph, forward=True)
-    norms = arrivals(tape)
+    norms = arrivals(done.tape)
+    lost = done.tolls or [0.0] * len(graph.names)
     follower = {
         i: next(iter(below[i]))
         for i, is_matrix in enumerate(graph.matrix)
@@ -24,7 +30,7 @@ def chains(graph: Graph, tape: Tape, passed: frozenset[str]) -> tuple[Chain, ...
     starts = set(follower) - set(follower.values())
     _, inner = weights_around(graph.edges, graph.matrix, graph.to_data)
     ends = [i for i, m in enumerate(graph.matrix) if m and not inner[i] and graph.to_data[i]]
-    top = max((_log(norms.get(i, 0.0)) for i in ends), default=-math.inf)
+    top = max((_log(norms.get(i, 0.0)) + lost[i] for i in ends), default=-math.inf)
     found = []
     for start in sorted(starts):
         run = [start]
@@ -32,7 +38,7 @@ def chains(graph: Graph, tape: Tape, passed: frozenset[str]) -> tuple[Chain, ...
             run.append(follower[run[-1]])
         if len(run) < LEAST:
             continue
-        levels = [_log(norms.get(i, 0.0)) for i in run]
+        levels = [_log(norms.get(i, 0.0)) + lost[i] for i in run]
         lowest = min(range(len(run)), key=lambda n: levels[n])
         found.append(
             Chain(

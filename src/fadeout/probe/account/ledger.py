@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from fadeout.probe.account.blocks import effective_blocks
 from fadeout.probe.account.front import Front
@@ -25,6 +26,7 @@ def read_ledger(
     unseen: bool,
     influence: Callable[[int, int], float],
     outside: tuple[str, ...] = (),
+    tolls: list[float] | None = None,
 ) -> Ledger:
     """Everything the ledger says, from one recorded pass.
 
@@ -36,6 +38,7 @@ def read_ledger(
         unseen: A zero of this pass may be a gradient below the floor.
         influence: (addition, which of its inputs is the stream) -> 1 - mean cosine.
         outside: Parameters with a gradient that no operation of the account applies.
+        tolls: Per node: decades that its gradient left at nearly shut gates; None where there are none.
     """
     lines = _lines(graph)
     by_kind = dict.fromkeys(KINDS, 0.0)
@@ -53,10 +56,12 @@ def read_ledger(
     way = trunk(graph, tape)
     norms = {i: length / tape.scale for i, length in arrivals(tape).items()}
     weights = _weights(graph, norms, way, lines, tape.sizes)
+    decades = _decades(weights, floor if unseen else -math.inf)
     unaccounted = [*graph.unaccounted, *_dropped(graph, tape), *_outside(outside)]
     return Ledger(
         log_gain=front.log_gain,
-        decades=_decades(weights, floor if unseen else -math.inf),
+        decades=decades,
+        shut=_shut(graph, tolls, weights, decades),
         stages=stages(graph, tape, front, way, lines),
         by_kind=tuple(by_kind.items()),
         trunk=_trunk(graph, way, lines),
@@ -143,6 +148,15 @@ def _decades(weights: list[WeightOp], floor: float) -> float:
     if not first or not last or any(math.isnan(n) or n == math.inf for n in (*first, *last)):
         return math.nan
     return max(*first, floor) - max(last) if max(last) > -math.inf else math.nan
+
+
+def _shut(graph: Graph, tolls: list[float] | None, weights: list[WeightOp], decades: float) -> float:
+    """The part of `decades` that nearly shut gates make: what is left of it once every norm has its toll back."""
+    if tolls is None or not math.isfinite(decades):
+        return 0.0
+    nodes = [i for i in range(len(graph.names) - 1, -1, -1) if graph.matrix[i]]
+    opened = _decades([replace(w, norm=w.norm + tolls[i]) for w, i in zip(weights, nodes, strict=True)], -math.inf)
+    return decades - opened if math.isfinite(opened) else 0.0
 
 
 def _trunk(graph: Graph, way: Way, lines: list[str]) -> Trunk:

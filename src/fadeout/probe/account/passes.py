@@ -13,7 +13,7 @@ from fadeout.call import privates
 from fadeout.call.batch import Closure
 from fadeout.call.failures import model_error
 from fadeout.call.guard import Guard
-from fadeout.call.modes import autocast_of
+from fadeout.call.modes import autocast_dtype, autocast_of
 from fadeout.call.subject import Subject
 from fadeout.errors import FadeoutError
 from fadeout.probe.account.front import Front, sweep
@@ -52,7 +52,11 @@ class Attempt:
 
 @dataclass(slots=True)
 class Pass:
-    """One forward and backward, written down."""
+    """One forward and backward, written down.
+
+    Attributes:
+        tolls: Per node: decades that its gradient left at nearly shut gates; None where there are none.
+    """
 
     names: Names
     graph: Graph
@@ -63,6 +67,7 @@ class Pass:
     floor: float
     attempt: Attempt
     notes: list[str] = field(default_factory=list)
+    tolls: list[float] | None = None
 
     @property
     def in_double(self) -> bool:
@@ -292,7 +297,9 @@ def _kept(leaves: list[Tensor]) -> Iterator[None]:
 
 def _is_half(subject: Subject, autocast: torch.dtype | bool | None) -> bool:
     """Whether gradients pass through float16 on the way."""
-    return autocast is torch.float16 or any(p.dtype is torch.float16 for _, p in subject.parameters)
+    return autocast_dtype(subject.model, autocast) is torch.float16 or any(
+        p.dtype is torch.float16 for _, p in subject.parameters
+    )
 
 
 def _checked(loss: Any, subject: Subject, names: Names, verb: str) -> Tensor:

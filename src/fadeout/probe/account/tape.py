@@ -252,3 +252,10 @@ def arrivals(tape: Tape) -> dict[int, float]:
     for (i, _), length in tape.arrived.items():
         norms[i] = math.hypot(norms.get(i, 0.0), length)
     return norms
+
+
+def edge_norm(graph: Graph, tape: Tape, i: int, e: int, slot: Slot) -> float:
+    """Norm of what node i sent along its input e, the seed still in it."""
+    if graph.feeders[slot] > 1 or slot[0] in graph.leaves:
+        return tape.sent.get((i, e), 0.0)
+    return tape.arrived.get(slot, 0.0)

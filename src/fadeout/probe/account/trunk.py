@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from fadeout.probe.account.tape import Tape, arrivals
-from fadeout.probe.graph.ends import Slot
+from fadeout.probe.account.tape import Tape, arrivals, edge_norm
 from fadeout.probe.graph.graph import Graph
 from fadeout.records import Kind
 from fadeout.records.decades import log10
@@ -39,7 +38,7 @@ def trunk(graph: Graph, tape: Tape) -> Way:
             onward = best[j]
             if onward is None:
                 continue
-            alive = int(onward[0] and _edge(graph, tape, i, e, (j, k)) > 0)
+            alive = int(onward[0] and edge_norm(graph, tape, i, e, (j, k)) > 0)
             options.append(((alive, onward[1] + weight, onward[2] + 1), (e, j, k)))
         if options:
             best[i], step[i] = max(options, key=lambda o: o[0])
@@ -52,7 +51,7 @@ def trunk(graph: Graph, tape: Tape) -> Way:
     i = 0
     while (onward := step[i]) is not None:
         e, j, k = onward
-        edge = _edge(graph, tape, i, e, (j, k))
+        edge = edge_norm(graph, tape, i, e, (j, k))
         kind: Kind = graph.kind[i]
         gain = _ratio(edge, here)
         entries.append((i, kind, gain))
@@ -76,13 +75,6 @@ def _follow(step: list[tuple[int, int, int] | None], nodes: list[int], i: int) -
         i = onward[1]
         nodes.append(i)
     return nodes
-
-
-def _edge(graph: Graph, tape: Tape, i: int, e: int, slot: Slot) -> float:
-    """Norm of what node i sent along its input e."""
-    if graph.feeders[slot] > 1 or slot[0] in graph.leaves:
-        return tape.sent.get((i, e), 0.0)
-    return tape.arrived.get(slot, 0.0)
 
 
 def _total(totals: dict[int, float], scale: float, i: int) -> float:

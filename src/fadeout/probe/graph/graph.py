@@ -41,6 +41,8 @@ class Graph:
         covered: Ids of the leaf tensors that operations of the account apply, scale by or add.
         to_data: Per node: it leads to an end, or is one; false on the way to beginnings alone.
         gaps: Where the forward let go of the graph, and what lost its gradient by it.
+        onto_parameters: Nodes whose result is added to a stream that no data enters, and that their branch
+            reads: attention onto a class token.
         multiplies: Per node: ids of the parameters that it multiplies with (not those it adds).
         path: Module that holds the weights, or that ran the operation.
         runner: Module that ran it.
@@ -73,6 +75,7 @@ class Graph:
     covered: set[int] = field(default_factory=set)
     gaps: tuple[Gap, ...] = ()
     to_data: list[bool] = field(default_factory=list)
+    onto_parameters: frozenset[int] = frozenset()
 
 
 def build(loss: Tensor, names: Names, modules: list[tuple[str, nn.Module]], *, within: bool) -> Graph:
@@ -166,6 +169,7 @@ def _shorten(walk: Walk, found: Ends) -> Graph:
         opaque=any(not name[-1:].isdigit() and "::" not in name for name in walk.node_names),
     )
     on = [yes or i in end_nodes for i, yes in enumerate(on)]
+    graph.onto_parameters = _onto_parameters(walk, raw, reached, quiet, index)
     _describe(walk, graph, keep, on)
     graph.covered = _covered(walk, reached | end_nodes, on)
     graph.to_data = _to_data(graph)
@@ -173,6 +177,23 @@ def _shorten(walk: Walk, found: Ends) -> Graph:
         graph.ends, graph.beginnings = graph.ends | graph.beginnings, {}
         graph.to_data = _to_data(graph)
     return graph
+
+
+def _onto_parameters(
+    walk: Walk, raw: list[list[tuple[int, int, int]]], reached: set[int], quiet: set[int], index: dict[int, int]
+) -> frozenset[int]:
+    """See `Graph`.  A shift that is added to a scaled tensor is no stream: nothing before the addition reads it."""
+    found = set()
+    for i in reached:
+        if len(raw[i]) != 1 or not kinds.is_add(walk.node_names[i]):
+            continue
+        (_, branch, _) = raw[i][0]
+        others = [j for j, _ in walk.next[i] if j >= 0 and j != branch and j not in walk.variable]
+        if others and walk.leads(branch, others[0]):
+            while branch in quiet:
+                branch = raw[branch][0][1]
+            found.add(index[branch])
+    return frozenset(found)
 
 
 def _to_data(graph: Graph) -> list[bool]:

@@ -73,6 +73,8 @@ class Walk:
                 self.variable[i] = variable
                 if id(variable) in tracked:
                     self.data_leaf[i] = tracked[id(variable)]
+                elif not names.track_inputs and not isinstance(variable, nn.Parameter) and not names.named(variable):
+                    self.data_leaf[i] = "input"  # a leaf that the forward made of its input
         # what lies below each node: parameters, data leaves (bottom up: reversed order)
         self.trains = [False] * size
         self.sees_leaf = [False] * size
@@ -150,6 +152,18 @@ class Walk:
     def origin(self, i: int) -> tuple[str, str, str, Any, int]:
         """Where a node was made: path, owner class, function ("f/" for an inner node of f), code, instruction."""
         return self._origins[i]
+
+    def leads(self, i: int, goal: int) -> bool:
+        """Whether some way leads from node i to a node on its data side."""
+        waiting, seen = [i], {i}
+        while waiting:
+            for j, _ in self.next[waiting.pop()]:
+                if j == goal:
+                    return True
+                if 0 <= j < goal and j not in seen:  # topological numbers: nothing beyond the goal leads to it
+                    seen.add(j)
+                    waiting.append(j)
+        return False
 
     def turn(self, i: int) -> int:
         """When it was made in the forward, as a running number; -1 where that was not seen."""

@@ -136,7 +136,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, hunt: Hunt | None
                     gated=slope.gated if slope else False,
                     between_samples=min((o.between for o in outputs), default=math.nan),
                     update_ratio=_ratio(matrices, weights, has_optimizer),
-                    underflow=flushed[path],
+                    underflow=_flushed(flushed[path], arrived.get(path, 0.0)),
                     not_finite=hunt.counts(path) if hunt is not None else FINE,
                     trained=trained,
                     reached=reached,
@@ -180,6 +180,11 @@ def _underflows(
         return {path: underflow((0.0, 0.0, 0.0)) for path in owners}
     values = answer.values
     return {path: underflow(values[n :: len(owners)]) for n, path in enumerate(owners)}
+
+
+def _flushed(known: Underflow, arrived: float) -> Underflow:
+    """All of it, where a pass of more range found a gradient and float32 itself, whose range bf16 has, left none."""
+    return Underflow(fp16=1.0, bf16=1.0) if math.isnan(known.fp16) and 0 < arrived < 1e-30 else known
 
 
 def _frozen_sizes(owners: dict[str, tuple[nn.Module, list[Tensor]]], weights: Weights) -> dict[int, float]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fadeout.call.batch import is_pair, tensors
 from fadeout.call.guard import Guard
+from fadeout.call.modes import autocast_dtype
 from fadeout.call.question import Question
 from fadeout.call.standard import NOTHING, Standard, against_constants
 from fadeout.probe.account.norms import norm
@@ -91,5 +92,5 @@ def _rms_of(tensor: Tensor | None) -> float:
 
 def _dtype(seen: Observed, autocast: torch.dtype | bool | None) -> str:
     """The narrowest format that gradients pass through."""
-    kind = autocast if isinstance(autocast, torch.dtype) else seen.first.parameters[0][1].dtype
+    kind = autocast_dtype(seen.subject.model, autocast) or seen.first.parameters[0][1].dtype
     return str(kind).removeprefix("torch.")

@@ -14,7 +14,7 @@ class Way(Instrument):
         around = bypassed(seen.best.graph)
         return {
             "profile": straight_line([w.norm for w in seen.ledger.weights if w.trunk]),
-            "chains": chains(seen.best.graph, seen.best.tape, around),
+            "chains": chains(seen.best, around),
             "bypassed": around,
             "gaps": seen.first.graph.gaps,
         }
