@@ -18,6 +18,7 @@ from fadeout.probe.reading import Taken, take_reading
 from fadeout.records import Course, Exam, Reading
 from fadeout.rules import progress, sentence
 
+UNSEEN = 1.0  # the loss of a reading where the script sent no scalar backward: finite, and the same at every probe
 MOST = 24  # readings that are kept; of more, every second one between the first and the last few goes
 
 
@@ -68,31 +69,39 @@ class Prober:
         self.ignores_targets = False
         self._first: Taken | None = None
         self._loss = math.nan
+        self._seen = True  # a loss, at the first reading
 
     @leaves_no_trace
     def take(
-        self, step: int, calls: list[Call], scale: float, optimizer: Any, loss: float, judged: Sequence[Judged]
+        self, step: int, calls: list[Call], scale: float, optimizer: Any, loss: float | None, judged: Sequence[Judged]
     ) -> None:
         """A reading of the step that is about to be taken.
 
         Args:
             step: Optimizer steps done before it.
             scale: Loss scale of the gradients that came back.
-            loss: Of this step.
+            loss: Of this step; None where none was seen.
 
         Raises:
             FadeoutError, ModelError: If the step can't be run again.
         """
         question = Question(verb="run", model=self.root, step=Replay(calls, scale), optimizer=optimizer)
         taken = take_reading(question, "brief" if self.readings else "start")
+        value = math.nan if loss is None else loss
         if self._first is None:
-            self._first, self._loss = taken, loss
-        self.readings.append(replace(taken.reading, step=step, loss=loss))
-        self.learned.append(self._progress(loss, judged))
+            self._first, self._loss, self._seen = taken, value, loss is not None
+        self.readings.append(replace(taken.reading, step=step, loss=UNSEEN if loss is None else loss))
+        self.learned.append(self._progress(value, judged))
         if len(self.readings) > MOST:
             kept = [i for i in range(len(self.readings)) if i == 0 or i >= MOST // 2 or i % 2 == 0]
             self.readings = [self.readings[i] for i in kept]
             self.learned = [self.learned[i] for i in kept]
+
+    def amend(self, change: Callable[[Reading], Reading], *, every: bool = False) -> None:
+        """Change what the last reading says, or every one so far."""
+        places = range(len(self.readings)) if every else [len(self.readings) - 1]
+        for i in places:
+            self.readings[i] = change(self.readings[i])
 
     def _progress(self, loss: float, judged: Sequence[Judged]) -> float:
         """Against the best constant output where a loss function was seen; else by the fall of the loss."""
@@ -110,8 +119,11 @@ class Prober:
                 return found.judge(one.output, value)
         return fall(self._loss, loss) if math.isnan(self.constant) else math.nan
 
-    def exam(self, facts: Facts, optimizer: Any) -> Exam:
+    def exam(self, facts: Facts, optimizers: str) -> Exam:
         """What the readings so far say together; its numbers are those of the last.
+
+        Args:
+            optimizers: In words.
 
         Raises:
             FadeoutError: If there is no reading yet.
@@ -130,12 +142,13 @@ class Prober:
             backwards=facts.backwards,
             ignores_targets=self.ignores_targets,
             clipped=facts.clipped,
-            batches=facts.steps,
+            batches=1,  # how many different ones a script reads is not known
             unmoved=facts.unmoved,
         )
         start = self.readings[0]
         taken = replace(self._first, reading=replace(start, course=course))
-        found = concluded(taken, time.perf_counter(), optimizer)
+        found = concluded(taken, time.perf_counter(), None)
+        env = found.environment
         last = replace(self.readings[-1], course=course)
         return replace(
             found,
@@ -149,6 +162,7 @@ class Prober:
             layers=last.layers,
             time=last.time,
             tokens=last.tokens,
+            environment=replace(env, optimizer=optimizers, seconds=0.0, loss=env.loss if self._seen else math.nan),
         )
 
 

@@ -81,9 +81,11 @@ class Runs:
         )
         return int(rows[0][0])
 
-    def rename(self, track: int, names: Sequence[str]) -> None:
-        """The parameters of a track have changed."""
-        self._base.write("UPDATE track SET names = ? WHERE id = ?", (json.dumps(list(names)), track))
+    def rename(self, track: int, names: Sequence[str], optimizer: str) -> None:
+        """The parameters of a track have changed, or the optimizers that train it."""
+        self._base.write(
+            "UPDATE track SET names = ?, optimizer = ? WHERE id = ?", (json.dumps(list(names)), optimizer, track)
+        )
 
     def add(self, track: int, bins: Sequence[Bin], *, steps: int, skipped: int) -> None:
         """Write a batch of samples, all or nothing."""
