@@ -192,6 +192,7 @@ def test_nobody_is_left_when_a_run_is_killed(tmp_path):
         ("by_hand.py", "alarm", 2, "no optimizer step was seen, so nothing was judged"),
         ("by_hand.py", "never", 0, ""),
         ("unprobed.py", "warning", 2, "no probe could be taken, so nothing was judged"),
+        ("unprobed.py", "never", 0, ""),
     ],
 )
 def test_a_gate_that_judged_nothing_does_not_pass(script, own, code, says, tmp_path):
@@ -200,6 +201,8 @@ def test_a_gate_that_judged_nothing_does_not_pass(script, own, code, says, tmp_p
     (path,) = (tmp_path / "fadeout-runs").glob("*.db")
     later = python("-m", "fadeout", "report", path, "--json", "--fail-on", own, cwd=tmp_path)
     assert later.returncode == code and says in later.stderr
+    if script == "unprobed.py":
+        assert "your training itself did not fail" in seen.stderr and "the model failed" not in seen.stderr
 
 
 def test_the_gate_leaves_a_failing_script_its_own_code(tmp_path):

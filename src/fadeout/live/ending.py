@@ -28,7 +28,8 @@ def say(run: Run, path: Path) -> None:
         if len(run.tracks) > 1:
             print(f"fadeout: {name}", file=sys.stderr)
         console.print(report(track.exam, findings=1, next_steps=next_steps(run, path)))
-    print("\n".join(lines(run, path, told=sick)), file=sys.stderr, flush=True)
+    for line in lines(run, path, told=sick):
+        print(line, file=sys.stderr, flush=True)
 
 
 def next_steps(run: Run, path: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from fadeout.exams import concluded
 from fadeout.live.calls import Call, Replay
 from fadeout.probe.process import leaves_no_trace
 from fadeout.probe.reading import Taken, take_reading
-from fadeout.records import Course, Exam, Reading
+from fadeout.records import Course, Exam, Forecast, Ledger, Reading
 from fadeout.rules import progress, sentence
 
 UNSEEN = 1.0  # the loss of a reading where the script sent no scalar backward: finite, and the same at every probe
@@ -150,6 +150,7 @@ class Prober:
         found = concluded(taken, time.perf_counter(), None)
         env = found.environment
         last = replace(self.readings[-1], course=course)
+        ledger = without_ours(last.ledger)
         return replace(
             found,
             sentence=sentence(last, found.verdict, found.findings),
@@ -158,12 +159,32 @@ class Prober:
             decades_per_layer=last.profile,
             effective_depth=last.depth,
             effective_blocks=last.ledger.blocks,
-            ledger=last.ledger,
+            ledger=ledger,
+            forecast=found.forecast if len(self.readings) == 1 or _foreseen(found.forecast, last) else None,
             layers=last.layers,
             time=last.time,
             tokens=last.tokens,
             environment=replace(env, optimizer=optimizers, seconds=0.0, loss=env.loss if self._seen else math.nan),
         )
+
+
+def _foreseen(forecast: Forecast | None, last: Reading) -> bool:
+    """Whether the last probe lies where theory expects random weights; of trained ones it knows nothing."""
+    band = forecast.band if forecast is not None else None
+    return band is not None and band[0] <= last.ledger.decades <= band[1]
+
+
+def without_ours(ledger: Ledger) -> Ledger:
+    """The trunk without the scalar that a replay makes of the outputs: it is no operation of the script's."""
+    trunk = ledger.trunk
+    ours = [e for e in trunk.entries if e.kind == "loss" and not (e.path or e.line)]
+    if not ours:
+        return ledger
+    left = tuple(e for e in trunk.entries if e not in ours)
+    loss = math.fsum(e.log_gain for e in left if e.kind == "loss")
+    kinds = tuple((kind, loss if kind == "loss" else total) for kind, total in trunk.by_kind)
+    gain = trunk.log_gain - math.fsum(e.log_gain for e in ours)
+    return replace(ledger, trunk=replace(trunk, entries=left, by_kind=kinds, log_gain=gain))
 
 
 def _size(target: Any) -> int:

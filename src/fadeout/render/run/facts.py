@@ -1,4 +1,4 @@
-"""Facts of a run that the terminal and the page both tell: names of its networks, what the watch took, what has gone."""
+"""Facts of a run that the terminal and the page both tell: names, what the watch took, what has gone."""
 
 import math
 from dataclasses import dataclass
