@@ -192,6 +192,8 @@ def test_networks_that_are_trained_in_threads(made_here, count, tmp_path):
         in_threads(makes, errors)
     finally:
         watch.end()
+    for loop in kept:
+        assert not loop.optimizers[0]._optimizer_step_pre_hooks
     run = read(tmp_path / "run.db")
     assert not errors and not WRAPS.sights
     assert not any("switched itself off" in word for word in run.words), run.words

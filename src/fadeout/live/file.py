@@ -57,18 +57,18 @@ class RunFile:
         runs = self.open()
         if id(track) not in self.numbers:
             self.numbers[id(track)] = runs.track(
-                f"{rank()}:{os.getpid()}", type(track.inner).__name__, track.optimizers, track.names,
-                sharded=track.sharded,
+                f"{rank()}:{os.getpid()}", type(track.inner).__name__, track.optimizers, track.listed.names,
+                sharded=track.listed.sharded,
             )  # fmt: skip
-        elif track.fresh_names:
-            runs.rename(self.numbers[id(track)], track.names, track.optimizers)
-        track.fresh_names = False
+        elif track.listed.fresh:
+            runs.rename(self.numbers[id(track)], track.listed.names, track.optimizers)
+        track.listed.fresh = False
         return runs, self.numbers[id(track)]
 
     def bring(self, track: Track, *, last: bool = False) -> None:
         """Write what has arrived of a track's samples."""
         bins = track.take(last=last)
-        if (rank() == 0 or track.sharded) and track.steps:
+        if (rank() == 0 or track.listed.sharded) and track.steps:
             runs, number = self.open_for(track)
             runs.add(number, bins, steps=track.steps - len(track.seen.left_out), skipped=track.skipped)
 

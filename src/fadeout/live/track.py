@@ -14,11 +14,13 @@ from fadeout.call.privates import in_backward
 from fadeout.live.budget import Budget
 from fadeout.live.calls import Calls
 from fadeout.live.claims import fair
+from fadeout.live.heard import Heard
+from fadeout.live.listed import Listed
 from fadeout.live.members import Members, held, words
-from fadeout.live.norms import is_sharded, norms
+from fadeout.live.norms import norms
 from fadeout.live.pace import Pace
 from fadeout.live.probing import Facts, Judged, Prober
-from fadeout.live.roots import names_of, unwrapped
+from fadeout.live.roots import unwrapped
 from fadeout.live.said import AT_ONCE, IN_PARTS, INSIDE, SHARDED, reason
 from fadeout.live.seen import FIRST, Part, Seen
 from fadeout.probe.account.norms import stride
@@ -57,7 +59,6 @@ class Track:
         self.said: dict[str, bool] = {}
         self.words: list[str] = []
         self.exam: Exam | None = None
-        self.fresh_names = True
         self.alone = True
         self.thread = 0
         self.elsewhere: Callable[[], Collection[int]] = set
@@ -65,25 +66,17 @@ class Track:
         self.pace = Pace(budget)
         self.calls = Calls(root)
         self.prober = Prober(self.inner)
-        self.parameters: list[Tensor] = []
-        self.names: list[str] = []
-        self.sharded = any(is_sharded(p) for p in self.inner.parameters())
-        self.probes = probes and not self.sharded
-        if self.sharded:
-            self.words.append(SHARDED)
-        self._places: dict[int, list[int]] = {}  # of each optimizer's parameters
+        self.listed = Listed(self.inner)
+        self.heard = Heard()
+        self.probes = probes
+        self._heed_shards()
         self._failures = 0
         self._next = 0  # step before which a probe is due
         self._parts: dict[str, list[Part]] = {}  # of this round
         self._copies: list[Tensor] | None = None
-        self._loss: Tensor | None = None
-        self._first_loss: Tensor | None = None  # of a step that asks its closure several times
-        self._clips: list[tuple[Tensor, float]] = []
-        self._judged: list[Judged] = []
         self._sampling = False  # of this round, the norms
         self._inside = False  # this round steps inside a backward pass
         self._followed = False  # no backward pass has begun since the last step
-        self._scaler: Any = None
         self._round_cost = 0.0
         self.concluded_at = -1
         if self.probes:
@@ -128,8 +121,7 @@ class Track:
             self.members.leave(one)
         self.steps = max(self.members.calls_of(one) for one in self.members.inside)
         self.seen.forget()
-        self.parameters = []
-        self._list()
+        self._list(anew=True)
         self._begin_again()
         return done
 
@@ -137,21 +129,14 @@ class Track:
         self.prober = Prober(self.inner)
         self._next, self.concluded_at = self.steps, -1
 
-    def _list(self) -> None:
-        """The parameters as the optimizers hold them now; those known before keep their place."""
-        current = [p for one in self.members.inside for p in held(one)]
-        if {id(p) for p in current}.isdisjoint(id(p) for p in self.parameters):
-            self.parameters = []
-        place = {id(p): i for i, p in enumerate(self.parameters)}
-        for p in current:
-            if id(p) not in place:
-                place[id(p)] = len(self.parameters)
-                self.parameters.append(p)
-        self._places = {id(one): [place[id(p)] for p in held(one)] for one in self.members.inside}
-        self.names = names_of(self.inner, self.parameters)
-        self.fresh_names = True
-        if not self.sharded and any(is_sharded(p) for p in self.parameters):
-            self.sharded, self.probes = True, False
+    def _list(self, *, anew: bool = False) -> None:
+        """The parameters as the optimizers hold them now."""
+        self.listed.update(self.members.inside, anew=anew)
+        self._heed_shards()
+
+    def _heed_shards(self) -> None:
+        if self.listed.sharded and SHARDED not in self.words:
+            self.probes = False
             self.words.append(SHARDED)
 
     @property
@@ -167,13 +152,11 @@ class Track:
             self.close()
         self._followed = False
         self.calls.going_back = True
-        if loss is not None:
-            value = loss.detach().float().clone()
-            self._loss = value if self._loss is None else self._loss + value
+        self.heard.backward(loss)
 
     def forget_loss(self) -> None:
         """What was sent backward so far belonged to another network's step."""
-        self._loss = None
+        self.heard.total = None
 
     def arrived(self) -> None:
         """A backward pass is over."""
@@ -184,16 +167,16 @@ class Track:
 
     def judged(self, one: Judged) -> None:
         """A loss function was called; it is kept only while a probe is due."""
-        if self.due and len(self._judged) < 8:
-            self._judged.append(one)
+        if self.due:
+            self.heard.keep(one)
 
     def scaling(self, scaler: Any) -> None:
         """A loss scaler is in use."""
-        self._scaler = scaler
+        self.heard.scaler = scaler
 
     def clipped(self, total: Tensor, most: float) -> None:
         """Gradients were clipped."""
-        self._clips.append((total.float(), most))
+        self.heard.clips.append((total.float(), most))
 
     def skip(self, optimizer: Optimizer) -> None:
         """A scaler left out a step of this one."""
@@ -217,7 +200,7 @@ class Track:
         self._notice_thread()
         if id(optimizer) in self.members.stepped:
             self.close()
-        if len(held(optimizer)) != len(self._places[id(optimizer)]):
+        if len(held(optimizer)) != len(self.listed.places(optimizer)):
             self._list()
         begins = not self.members.stepped
         probing = begins and self.due
@@ -248,7 +231,7 @@ class Track:
         self.thread = here
 
     def _note_gradients(self, optimizer: Optimizer) -> None:
-        parameters, places = held(optimizer), self._places[id(optimizer)]
+        parameters, places = held(optimizer), self.listed.places(optimizer)
         found = norms([p.grad for p in parameters])
         scale = getattr(optimizer, "grad_scale", None)
         if isinstance(scale, Tensor):  # a fused step divides by it only inside
@@ -287,7 +270,7 @@ class Track:
 
     def _let_go(self) -> None:
         """Of inputs and outputs of this step; those of the next are kept where a probe is due."""
-        self._judged = []
+        self.heard.judged = []
         self.calls.disarm()
         self.calls.forget()
         if self.due and self.budget.allows_probe():
@@ -302,7 +285,7 @@ class Track:
         self.members.close()
         if not taken:
             self.skipped += 1
-            self._judged = []
+            self.heard.judged = []
             self.calls.forget()
         else:
             self.steps += 1
@@ -310,21 +293,20 @@ class Track:
             if self._sampling:
                 self.pace.sampled(self._round_cost)
             self._note_time()
-        self._parts, self._clips = {}, []
-        self._loss = self._first_loss = None
+        self._parts = {}
+        self.heard.forget()
 
     def _note_step(self) -> None:
         seen, step = self.seen, self.steps
         for metric, parts in self._parts.items():
-            seen.note_parts(metric, step, parts, len(self.parameters))
-        loss = self._first_loss if self._first_loss is not None else self._loss
-        if loss is not None:
-            seen.note("loss", step, loss)
+            seen.note_parts(metric, step, parts, len(self.listed.names))
+        if self.heard.loss is not None:
+            seen.note("loss", step, self.heard.loss)
         groups = self.members.inside[0].param_groups[:1] if self.members.inside else []
         rates = [float(g["lr"]) for g in groups if "lr" in g and not _on_device(g["lr"])]
         if rates and (step % self.pace.every == 0 or step <= FIRST):
             seen.add("rate", step, rates[0])
-        for total, most in self._clips:
+        for total, most in self.heard.clips:
             seen.note("total", step, total)
             seen.note("bite", step, (total > most).float())
 
@@ -341,7 +323,7 @@ class Track:
         if [t.shape for t in now] != [t.shape for t in before] or not now:
             return
         change, size = norms([a - b for a, b in zip(now, before, strict=True)]), norms(list(before))
-        self._note("update", self._places[id(optimizer)], change / size)
+        self._note("update", self.listed.places(optimizer), change / size)
 
     # probes
 
@@ -357,9 +339,9 @@ class Track:
         if self.calls.in_parts and IN_PARTS not in self.words:
             self.words.append(IN_PARTS)
         try:
-            loss = float(self._loss) if self._loss is not None else None
+            loss = float(self.heard.total) if self.heard.total is not None else None
             optimizer = several(self.members.inside)
-            self.prober.take(step, self.calls.last(), self._scale(), optimizer, loss, tuple(self._judged))
+            self.prober.take(step, self.calls.last(), self.heard.scale(), optimizer, loss, tuple(self.heard.judged))
             self.prober.amend(lambda reading: fair(reading, self.inner, self.elsewhere()))
             self._failures = 0
         except Exception as error:  # the script's own code ran once more in there, and may not like it
@@ -370,17 +352,11 @@ class Track:
                 self.probes = False
         finally:
             self.calls.forget()
-            self._judged = []
+            self.heard.judged = []
 
     def _leaves_out(self) -> bool:
         flags = [getattr(one, "found_inf", None) for one in self.members.inside]
         return any(isinstance(flag, Tensor) and float(flag) > 0 for flag in flags)
-
-    def _scale(self) -> float:
-        """The loss scale in the gradients that came back through the network."""
-        if self._scaler is None or not self._scaler.is_enabled():
-            return 1.0
-        return float(self._scaler.get_scale())
 
     # what is handed on
 
@@ -389,7 +365,7 @@ class Track:
         if last and self.members.stepped and not self.members.nested:
             self.close()
         known = len(self.seen.left_out)
-        bins = self.seen.take(self.names, [p.dim() >= 2 for p in self.parameters], last=last)
+        bins = self.seen.take(self.listed.names, self.listed.matrices, last=last)
         self.skipped += len(self.seen.left_out) - known
         return bins
 
@@ -433,7 +409,7 @@ class Track:
             if first:
                 first = False
                 before()
-                self._first_loss = self._loss
+                self.heard.first = self.heard.total
             return out
 
         return run

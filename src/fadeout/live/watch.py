@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fadeout.live.budget import Budget
 from fadeout.live.file import RunFile
@@ -130,6 +131,7 @@ class Watch:
         self._inside = 0  # the thread that is in here
         self._process = os.getpid()
         self._handles: list[Any] = []
+        self._hooked: weakref.WeakKeyDictionary[Optimizer, tuple[Any, Any]] = weakref.WeakKeyDictionary()
         self._words: list[str] = []
         self._backwards = 0
         self._moved = False  # a step of some optimizer was seen
@@ -188,12 +190,25 @@ class Watch:
         WRAPS.add(self)
         if self._chosen:
             for optimizer in self._chosen:
-                self._handles.append(optimizer.register_step_pre_hook(self._before_step))
-                self._handles.append(optimizer.register_step_post_hook(self._after_step))
+                self._hook(optimizer)
                 self._tracks.made(optimizer)
         else:
-            self._handles.append(register_optimizer_step_pre_hook(self._before_step))
-            self._handles.append(register_optimizer_step_post_hook(self._after_step))
+            self._handles.append(register_optimizer_step_pre_hook(self._meet))
+
+    def _meet(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """An optimizer steps that may be new: hooks of its own see it, where a thread may wait for another one.
+
+        Inside of a hook for all optimizers it may not: torch goes through their table meanwhile, which another thread
+        may change.
+        """
+        if torch.compiler.is_compiling() or self.ended or self._inside == threading.get_ident():
+            return
+        self._hook(optimizer)
+
+    def _hook(self, optimizer: Optimizer) -> None:
+        if optimizer not in self._hooked:
+            before = optimizer.register_step_pre_hook(self._before_step)
+            self._hooked[optimizer] = before, optimizer.register_step_post_hook(self._after_step)
 
     # told by the wrapped functions
 
@@ -329,10 +344,12 @@ class Watch:
     def _unhook(self) -> None:
         """Every hook off, whatever the others do."""
         WRAPS.remove(self)
-        for take_off in [handle.remove for handle in self._handles] + [track.shut for track in self.tracks]:
+        handles = [*self._handles, *(handle for pair in self._hooked.values() for handle in pair)]
+        for take_off in [handle.remove for handle in handles] + [track.shut for track in self.tracks]:
             with suppress(Exception):
                 take_off()
         self._handles = []
+        self._hooked.clear()
 
     def end(self, *, exit_code: int | None = 0) -> None:
         """Hook out, write the rest, and say the verdict where the watch is not one of a launched script."""

@@ -7,7 +7,8 @@ one memo, or not at all: nothing of the user's is ever handed to it.
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -214,13 +215,21 @@ def _by_copy(optimizer: Optimizer, given: Sequence[tuple[Tensor, Tensor]]) -> li
 
 @contextmanager
 def _unseen() -> Iterator[None]:
-    """Global hooks that watch real optimizer steps stay out of it."""
+    """Global hooks that watch real optimizer steps stay out of it; steps of other threads they still see."""
     tables: list[dict[int, Any]] = list(privates.optimizer_hook_tables())
     kept = [dict(table) for table in tables]
+    here = threading.get_ident()
     for table in tables:
-        table.clear()
+        table.update({key: _elsewhere(hook, here) for key, hook in table.items()})
     try:
         yield
     finally:
         for table, own in zip(tables, kept, strict=True):
-            table.update(own)
+            table.update({key: hook for key, hook in own.items() if key in table})
+
+
+def _elsewhere(hook: Callable[..., Any], here: int) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return hook(*args, **kwargs) if threading.get_ident() != here else None
+
+    return run
