@@ -208,7 +208,7 @@ def measured(network: str, way: str, compiled: bool, pairs: int) -> tuple[float,
         done = ""
         if watch is not None:
             track = watch.tracks[0]
-            done = f"norms every {track._every} steps" if track._every > 1 else "norms every step"
+            done = f"norms every {track.pace.every} steps" if track.pace.every > 1 else "norms every step"
         return 1000 * statistics.median(steps[0]), statistics.median(ratios), whole[1] / whole[0], done
     finally:
         with contextlib.suppress(Exception):

@@ -90,6 +90,14 @@ def test_modes_transforms_and_global_tables():
     step.remove()
 
 
+def test_a_hook_of_a_gradient_knows_that_it_is_inside_a_backward_pass():
+    seen = []
+    weight = torch.ones(3, requires_grad=True)
+    weight.register_post_accumulate_grad_hook(lambda p: seen.append(privates.in_backward()))
+    weight.sum().backward()
+    assert seen == [True] and not privates.in_backward()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_compilers_stance_is_put_back():
     torch.compiler.set_stance("default")  # which imports the compiler

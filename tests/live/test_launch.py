@@ -151,6 +151,78 @@ def test_signals_reach_the_script(number, tmp_path):
     assert process.returncode == -number and time.monotonic() - begun < 20
 
 
+@pytest.mark.parametrize("to_all", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_arrives_once(number, to_all, tmp_path):
+    """Ctrl-C of a terminal goes to the whole group of processes, `kill` to one of them."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fadeout", "run", str(SCRIPTS / "ends.py"), "counts", number.name], cwd=tmp_path,
+        env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "waiting" in line:
+            break
+    os.killpg(process.pid, number) if to_all else process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert "signals 1" in out and process.returncode == 7, err
+
+
+def test_nobody_is_left_when_a_run_is_killed(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fadeout", "run", str(SCRIPTS / "ends.py"), "waits"], cwd=tmp_path, env=PLAIN,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "waiting" in line:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    group = subprocess.run(["ps", "-o", "args=", "-g", str(process.pid)], capture_output=True, text=True, check=False)
+    left = [line for line in group.stdout.splitlines() if "fadeout run" in line]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    assert not left, left
+
+
+@pytest.mark.parametrize(
+    ("script", "own", "code", "says"),
+    [
+        ("plain.py", "alarm", 0, ""),
+        ("by_hand.py", "alarm", 2, "no optimizer step was seen, so nothing was judged"),
+        ("by_hand.py", "never", 0, ""),
+        ("unprobed.py", "warning", 2, "no probe could be taken, so nothing was judged"),
+        ("unprobed.py", "never", 0, ""),
+    ],
+)
+def test_a_gate_that_judged_nothing_does_not_pass(script, own, code, says, tmp_path):
+    seen = watched(SCRIPTS / script, cwd=tmp_path, own=("--fail-on", own))
+    assert seen.returncode == code and says in seen.stderr, seen.stderr
+    (path,) = (tmp_path / "fadeout-runs").glob("*.db")
+    later = python("-m", "fadeout", "report", path, "--json", "--fail-on", own, cwd=tmp_path)
+    assert later.returncode == code and says in later.stderr
+    if script == "unprobed.py":
+        assert "your training itself did not fail" in seen.stderr and "the model failed" not in seen.stderr
+
+
+def test_the_gate_leaves_a_failing_script_its_own_code(tmp_path):
+    seen = watched(SCRIPTS / "ends.py", "exits", "7", cwd=tmp_path, own=("--fail-on", "alarm"))
+    assert seen.returncode == 7 and "judged" not in seen.stderr
+
+
+@pytest.mark.parametrize("text", ["import nothing_here\n", "print(1", "raise SystemExit(3)\n"])
+def test_a_script_that_fails_before_it_trains_has_the_last_word(text, tmp_path):
+    (tmp_path / "x.py").write_text(text)
+    alone, seen = python("x.py", cwd=tmp_path), watched("x.py", cwd=tmp_path)
+    assert seen.returncode == alone.returncode != 0
+    assert "NO OPTIMIZER STEP" not in seen.stderr and not told(seen.stderr)[0]
+
+
+def test_a_missing_run_is_told(tmp_path):
+    seen = python("-m", "fadeout", "report", "nope.db", "page.html", cwd=tmp_path)
+    assert seen.returncode == 2 and "there is no file nope.db" in seen.stderr
+
+
 def test_a_kill_loses_at_most_the_last_second(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "fadeout", "run", "--quiet", str(SCRIPTS / "plain.py"), "--steps", "1000000"],

@@ -92,7 +92,7 @@ def test_a_reader_sees_a_run_that_is_being_written(tmp_path):
 def test_parameters_that_come_later_have_no_numbers_before(tmp_path):
     runs, track = opened(tmp_path / "r.db", ["a"])
     runs.add(track, [("gradient", 1, 1, blob([1.0]), None)], steps=1, skipped=0)
-    runs.rename(track, ["a", "b"])
+    runs.rename(track, ["a", "b"], "SGD lr 0.1 + Adam lr 0.01")
     runs.add(track, [("gradient", 2, 2, blob([1.0, 2.0]), None)], steps=2, skipped=0)
     samples = runs.read().tracks[0].of("gradient")
     assert samples.names == ("a", "b") and [len(row) for row in samples.low] == [1, 2]

@@ -62,6 +62,11 @@ def children(module: nn.Module) -> dict[str, nn.Module | None]:
     return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
 
 
+def in_backward() -> bool:
+    """Whether this thread is inside a backward pass: a hook of a gradient is running."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
 def carry_hooks(old: nn.Module, new: nn.Module) -> None:
     """The hooks of a module on the one that takes its place."""
     for table in _MODULE_HOOKS:

@@ -17,7 +17,7 @@ from fadeout.cli.inputs import OPTIMIZERS, run_exam, run_forecast
 from fadeout.cli.lab import lab
 from fadeout.cli.race import OWN as RACERS
 from fadeout.cli.race import race
-from fadeout.cli.run import OWN, fails, run
+from fadeout.cli.run import OWN, fails, gate, run
 from fadeout.cli.treat import treat
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.records import Exam, Plan, Run
@@ -305,8 +305,9 @@ def report(
         typer.echo(f"wrote {path}", err=as_json)
     if as_json:
         typer.echo(json_text(run_dict(found)) if isinstance(found, Run) else to_json(found))
-    exams = [t.exam for t in found.tracks if t.exam is not None] if isinstance(found, Run) else [found]
-    raise typer.Exit(Exit.FINDING if fails(exams, fail_on, verb="report") else Exit.FINE)
+    if isinstance(found, Run):
+        raise typer.Exit(gate(found, fail_on, verb="report"))
+    raise typer.Exit(Exit.FINDING if fails([found], fail_on, verb="report") else Exit.FINE)
 
 
 @overload
@@ -317,6 +318,8 @@ def _load(path: str, *, runs: bool = False) -> Exam | Run:
     from fadeout.store.files import is_database, load
 
     if not path.endswith(".json") and not is_database(Path(path)):
+        if not Path(path).exists():
+            raise FadeoutError(f"there is no file {path}; check the path")
         what = "a run (.db) or a saved exam (.json)" if runs else "a saved exam (.json)"
         raise FadeoutError(f"{path!r} is not {what}; make one with: fadeout examine ... --save exam.json")
     exam = load(path)

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from fadeout.errors import FadeoutError
-from fadeout.records import Exam
+from fadeout.records import Exam, Run
 
-FINE, FINDING = 0, 1
+FINE, FINDING, UNJUDGED = 0, 1, 2
 FOLDER = Path("fadeout-runs")
 GATES: dict[str, tuple[str, ...]] = {"alarm": ("alarm",), "warning": ("alarm", "warning"), "never": ()}
 OWN = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -23,7 +23,11 @@ def run(
     folder: Annotated[Path, typer.Option(help="where the run is kept")] = FOLDER,
     budget: Annotated[float, typer.Option(help="share of the time that the watch may take, in per cent")] = 2.0,
     fail_on: Annotated[
-        str, typer.Option(help="end with exit code 1 on: alarm, warning, or never; a script that fails keeps its own")
+        str,
+        typer.Option(
+            help="end with exit code 1 on: alarm, warning, or never; 2 where nothing was judged; "
+            "a script that fails keeps its own"
+        ),
     ] = "never",
     quiet: Annotated[bool, typer.Option("--quiet", help="say nothing while the script runs")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the run as JSON at the end")] = False,
@@ -31,7 +35,8 @@ def run(
     """Watch a PyTorch training script, unchanged: where does its gradient fade, and does it learn?
 
     fadeout run train.py --its --own --arguments. Findings are told while it runs, the verdict at the end.
-    Exit code: the script's own.
+    Exit code: the script's own; with --fail-on and a script that ends well, 1 on such a finding, 2 where nothing could
+    be judged.
     """
     from fadeout.live.ending import say
     from fadeout.live.launch import end_as
@@ -66,8 +71,23 @@ def run(
     if not quiet:
         say(seen, path)
     code = end_as(code)
-    exams = [track.exam for track in seen.tracks if track.exam is not None]
-    raise typer.Exit(FINDING if code == 0 and fails(exams, fail_on, verb="run") else code)
+    raise typer.Exit(code if code else gate(seen, fail_on, verb="run"))
+
+
+def gate(run: Run, fail_on: str, *, verb: str) -> int:
+    """The exit code that a gate gives a run: one that judged nothing doesn't let it pass.
+
+    Raises:
+        FadeoutError: If there is no gate of this name.
+    """
+    from fadeout.render.run.facts import judged, unjudged
+
+    if fails([track.exam for track in run.tracks if track.exam is not None], fail_on, verb=verb):
+        return FINDING
+    if fail_on == "never" or judged(run):
+        return FINE
+    typer.echo(f"fadeout: {unjudged(run)}; --fail-on {fail_on} does not pass", err=True)
+    return UNJUDGED
 
 
 def fails(exams: Iterable[Exam], fail_on: str, *, verb: str) -> bool:

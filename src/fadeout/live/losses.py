@@ -101,10 +101,11 @@ class _Wraps:
             loss = self._true(first) if isinstance(first, Tensor) and first.numel() == 1 else None
             for sight in self._told():
                 sight.backward(loss)
-            out = original(tensors, *args, **kwargs)
-            for sight in self._told():
-                sight.arrived()
-            return out
+            try:
+                return original(tensors, *args, **kwargs)
+            finally:  # an error that the script catches ends a pass as well
+                for sight in self._told():
+                    sight.arrived()
 
         return backward
 

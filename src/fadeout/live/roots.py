@@ -50,6 +50,20 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
+def narrowed(root: nn.Module, parameters: Sequence[Tensor]) -> nn.Module:
+    """The smallest part of a network that holds all these parameters."""
+    wanted = {id(p) for p in parameters}
+    module = unwrapped(root)
+    while wanted:
+        inner = next(
+            (m for m in module._modules.values() if m is not None and wanted <= {id(p) for p in m.parameters()}), None
+        )
+        if inner is None:
+            break
+        module = inner
+    return module
+
+
 def names_of(root: nn.Module, parameters: Sequence[Tensor]) -> list[str]:
     """The name of each parameter in the root; its place where the root does not hold it."""
     known = {id(p): name for name, p in root.named_parameters(remove_duplicate=False)}

@@ -1,230 +1,330 @@
-"""A track: one optimizer and the module that holds its parameters, watched step by step."""
+"""A track: one network and the optimizers that train it, watched step by step."""
 
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.errors import FadeoutError
+from fadeout.call.privates import in_backward
 from fadeout.live.budget import Budget
 from fadeout.live.calls import Calls
-from fadeout.live.carrier import Carrier, Sample
-from fadeout.live.norms import is_sharded, norms
+from fadeout.live.claims import fair
+from fadeout.live.heard import Heard
+from fadeout.live.listed import Listed
+from fadeout.live.members import Members, held, words
+from fadeout.live.norms import norms
+from fadeout.live.pace import Pace
 from fadeout.live.probing import Facts, Judged, Prober
-from fadeout.live.roots import names_of, unwrapped
+from fadeout.live.roots import unwrapped
+from fadeout.live.said import AT_ONCE, IN_PARTS, INSIDE, SHARDED, reason
+from fadeout.live.seen import FIRST, Part, Seen
 from fadeout.live.still import ImpureError
 from fadeout.probe.account.norms import stride
-from fadeout.probe.graph.paths import readable_path
+from fadeout.probe.instruments.several import several
 from fadeout.records import Exam
-from fadeout.store.runs import Bin, blob
+from fadeout.store.runs import Bin
 
-FIRST = 3  # steps whose updates are measured
 SAMPLE = 1 << 14  # elements of a parameter on which its update is measured
 WEIGHTS = 16  # samples of gradients for one of weights
 FAILURES = 3  # probes in a row that may fail
 GROWTH = 1.5  # a probe's step over that of the one before, at least
-KEPT = 4096  # losses that are kept for the diagnosis
-IN_PARTS = (
-    "the script calls parts of the network one by one, so the way back is measured in each part by itself; "
-    "what lies between them is not in the account"
-)
 
 
 class Track:
-    """Measures at the optimizer's steps; writes nothing itself.
+    """Measures at the optimizers' steps; writes nothing itself.
 
     Attributes:
-        steps: Calls of the optimizer so far.
-        skipped: Left out by a scaler.
-        left_out: Those among the calls, by an optimizer that finds out itself.
-        said: Codes of findings that were told.
+        members: The optimizers; a step of the track is a round of them.
+        family: The whole network, of which `inner` may be a part.
+        steps: Whole steps so far.
+        skipped: Steps left out by a scaler.
+        said: Codes of findings that were told, each with whether it stands.
         words: For the reader of the run, each once.
-        alone: No other optimizer steps in this process, so that losses do not alternate.
+        alone: No other network is trained in this process, so that losses do not alternate.
         concluded_at: Step of the newest reading that was judged.
-        broken: Step whose loss was not finite; None if never.
+        thread: That trains it; 0 until known.
+        elsewhere: Ids of parameters that other optimizers of the script hold.
     """
 
-    def __init__(self, optimizer: Optimizer, root: nn.Module, budget: Budget, *, probes: bool) -> None:
-        self.optimizer, self.root, self.budget = optimizer, root, budget
+    def __init__(self, root: nn.Module, budget: Budget, *, probes: bool, family: nn.Module | None = None) -> None:
+        self.root, self.budget = root, budget
         self.inner = unwrapped(root)
-        self.steps = self.skipped = self.left_out = 0
-        self.losses: list[float] = []
-        self.said: set[str] = set()
+        self.family = unwrapped(family) if family is not None else self.inner
+        self.members = Members()
+        self.steps = self.skipped = 0
+        self.said: dict[str, bool] = {}
         self.words: list[str] = []
         self.exam: Exam | None = None
-        self.fresh_names = True
         self.alone = True
+        self.thread = 0
+        self.elsewhere: Callable[[], Collection[int]] = set
+        self.seen = Seen()
+        self.pace = Pace(budget)
         self.calls = Calls(root)
         self.prober = Prober(self.inner)
-        self._list()
-        self.probes = probes and not self.sharded
-        if self.sharded:
-            self.words.append(
-                "parameters are sharded: norms are those of all shards together; the way back through the layers "
-                "is not measured, because that would need every process at once"
-            )
+        self.listed = Listed(self.inner)
+        self.heard = Heard()
+        self.probes = probes
+        self._heed_shards()
         self._failures = 0
         self._next = 0  # step before which a probe is due
-        self._every = 1
-        self._pending: list[Sample] = []
-        self._carrier = Carrier()
-        self._ready: list[Bin] = []
-        self._loss: Tensor | None = None
-        self._first_loss: Tensor | None = None  # of a step that asks its closure several times
-        self._clips: list[tuple[Tensor, float]] = []
-        self._bites: list[bool] = []
-        self._judged: list[Judged] = []
-        self._before: list[Tensor] | None = None
-        self._scaler: Any = None
-        self._ended = 0.0
-        self._spent_before = 0.0
-        self._norm_cost = math.inf
-        self._step_cost = 0.0
-        self._updates: dict[str, float] = {}
-        self._moved = False
-        self._start_size = math.nan
-        self._size = math.nan
-        self.broken: int | None = None
+        self._parts: dict[str, list[Part]] = {}  # of this round
+        self._copies: list[Tensor] | None = None
+        self._sampling = False  # of this round, the norms
+        self._inside = False  # this round steps inside a backward pass
+        self._followed = False  # no backward pass has begun since the last step
+        self._round_cost = 0.0
         self.concluded_at = -1
         if self.probes:
             self.calls.arm()
 
-    def _list(self) -> None:
-        """The parameters as the optimizer holds them now."""
-        self.parameters: list[Tensor] = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.names = names_of(self.inner, self.parameters)
-        self.sharded = any(is_sharded(p) for p in self.parameters)
-        self.fresh_names = True
+    # who steps
 
-    def adopt(self, optimizer: Optimizer) -> None:
-        """Go on with another optimizer of the same network."""
-        self.optimizer = optimizer
+    def takes(self, optimizer: Optimizer) -> bool:
+        """Whether an optimizer that is about to step belongs here.
+
+        It does where it takes over parameters, or steps after the same backward pass as the members.
+        """
+        return not self.members.inside or self.members.shares(optimizer) or self._followed
+
+    def enter(self, optimizer: Optimizer) -> list[Optimizer]:
+        """It trains this network from now on; at the first step, so do others whose parameters hold gradients then.
+
+        Returns:
+            All that are new.
+        """
+        first = not self.members.inside
+        late = bool(self.prober.readings) and not self.members.shares(optimizer)
+        self.members.add(optimizer)
+        found = [optimizer]
+        if first:
+            for guest in self.members.waiting():
+                if not self.members.shares(guest) and any(p.grad is not None for p in held(guest)):
+                    self.members.add(guest)
+                    found.append(guest)
         self._list()
-        if self.due:
-            self.calls.arm()
+        if late and self.steps <= 1:  # the first reading took it for none of this network's
+            self._begin_again()
+        elif late:
+            new = {id(p) for one in found for p in held(one)}
+            self.prober.amend(lambda reading: fair(reading, self.inner, new), every=True)
+        return found
 
-    def _held(self) -> int:
-        return sum(len(group["params"]) for group in self.optimizer.param_groups)
+    def release(self, optimizers: Sequence[Optimizer]) -> int:
+        """They train another part, at other times; how often they have stepped."""
+        done = max(self.members.calls_of(one) for one in optimizers)
+        for one in optimizers:
+            self.members.leave(one)
+        self.steps = max(self.members.calls_of(one) for one in self.members.inside)
+        self.seen.forget()
+        self._list(anew=True)
+        self._begin_again()
+        return done
+
+    def _begin_again(self) -> None:
+        self.prober = Prober(self.inner)
+        self._next, self.concluded_at = self.steps, -1
+
+    def _list(self, *, anew: bool = False) -> None:
+        """The parameters as the optimizers hold them now."""
+        self.listed.update(self.members.inside, anew=anew)
+        self._heed_shards()
+
+    def _heed_shards(self) -> None:
+        if self.listed.sharded and SHARDED not in self.words:
+            self.probes = False
+            self.words.append(SHARDED)
+
+    @property
+    def optimizers(self) -> str:
+        """In words."""
+        return words(self.members.inside)
 
     # what the step tells
 
     def backward(self, loss: Tensor | None) -> None:
-        """A backward pass begins."""
+        """A backward pass begins: what has stepped since the last one was a whole step."""
+        if (self.members.stepped or self.members.skipped) and not self.members.nested:
+            self.close()
+        self._followed = False
         self.calls.going_back = True
-        if loss is not None:
-            value = loss.detach().float().clone()
-            self._loss = value if self._loss is None else self._loss + value
+        self.heard.backward(loss)
 
     def forget_loss(self) -> None:
-        """What was sent backward so far belonged to another optimizer's step."""
-        self._loss = None
+        """What was sent backward so far belonged to another network's step."""
+        self.heard.total = None
 
     def arrived(self) -> None:
         """A backward pass is over."""
         self.calls.backwards += 1
         self.calls.going_back = False
+        if self._inside and self.members.stepped:
+            self._after_inside()
 
     def judged(self, one: Judged) -> None:
         """A loss function was called; it is kept only while a probe is due."""
-        if self.due and len(self._judged) < 8:
-            self._judged.append(one)
+        if self.due:
+            self.heard.keep(one)
 
     def scaling(self, scaler: Any) -> None:
         """A loss scaler is in use."""
-        self._scaler = scaler
+        self.heard.scaler = scaler
 
     def clipped(self, total: Tensor, most: float) -> None:
         """Gradients were clipped."""
-        self._clips.append((total.float(), most))
+        self.heard.clips.append((total.float(), most))
 
-    def skip(self) -> None:
-        """A scaler left out a step."""
-        self.skipped += 1
-        self._loss, self._clips, self._judged = None, [], []
-        self.calls.forget()
+    def skip(self, optimizer: Optimizer) -> None:
+        """A scaler left out a step of this one."""
+        self.members.skipped.add(id(optimizer))
+        self._followed = True
+        if self.members.done():
+            self.close()
 
     @property
     def due(self) -> bool:
         """Whether the coming step is to be probed."""
-        return self.probes and self.steps >= self._next
+        return self.probes and self.steps + bool(self.members.stepped) >= self._next
 
     # the two sides of a step
 
-    def before(self) -> None:
-        """The optimizer is about to use the gradients."""
+    def before(self, optimizer: Optimizer) -> None:
+        """An optimizer is about to use the gradients."""
+        if not self.members.begin(optimizer):
+            return
         begun = time.perf_counter()
-        if self._held() != len(self.parameters):
+        self._notice_thread()
+        if id(optimizer) in self.members.stepped:
+            self.close()
+        if len(held(optimizer)) != len(self.listed.places(optimizer)):
             self._list()
-        probing = self.due
-        if self.steps % self._every == 0 or probing or self.steps < FIRST:
-            self._note_gradients()
-            self._norm_cost = min(1.05 * self._norm_cost, time.perf_counter() - begun)
-        if probing:
+        begins = not self.members.stepped
+        probing = begins and self.due
+        if begins:
+            self._sampling = self.steps % self.pace.every == 0 or probing or self.steps < FIRST
+            self._round_cost = 0.0
+            self._inside = in_backward()
+        if self._sampling:
+            self._note_gradients(optimizer)
+            self._round_cost += time.perf_counter() - begun
+        if probing and not self._inside:
             with self.budget.probe():
                 self._probe()
         if self.steps < FIRST or probing:
-            self._before = [_sampled(p).clone() for p in self.parameters]
-        flag = getattr(self.optimizer, "found_inf", None)
+            self._copies = [_sampled(p).clone() for p in held(optimizer)]
+        flag = getattr(optimizer, "found_inf", None)
         if isinstance(flag, Tensor):
-            self._pending.append(("left out", self.steps + 1, flag.detach().clone().reshape(1)))
+            self.seen.note("left out", self.steps + 1, flag.detach().clone())
 
-    def _note_gradients(self) -> None:
-        found = norms([p.grad for p in self.parameters])
-        scale = getattr(self.optimizer, "grad_scale", None)
+    def _notice_thread(self) -> None:
+        if in_backward():
+            return  # which may run in a thread of torch's own
+        here = threading.get_ident()
+        if self.thread not in (0, here) and self.probes:
+            self.probes = False
+            self.words.append(AT_ONCE)
+            self.shut()
+        self.thread = here
+
+    def _note_gradients(self, optimizer: Optimizer) -> None:
+        parameters, places = held(optimizer), self.listed.places(optimizer)
+        found = norms([p.grad for p in parameters])
+        scale = getattr(optimizer, "grad_scale", None)
         if isinstance(scale, Tensor):  # a fused step divides by it only inside
             found = found / scale.to(found.device)
-        self._pending.append(("gradient", self.steps + 1, found))
-        if self.steps % (self._every * WEIGHTS) == 0 or self.steps < FIRST:
-            self._pending.append(("weight", self.steps + 1, norms([p.detach() for p in self.parameters])))
+        self._note("gradient", places, found)
+        if self.steps % (self.pace.every * WEIGHTS) == 0 or self.steps < FIRST:
+            self._note("weight", places, norms([p.detach() for p in parameters]))
 
-    def after(self) -> None:
-        """The step was taken."""
-        self.steps += 1
-        if self._before is not None:
-            self._note_updates(self._before)
-            self._before = None
-        loss = self._first_loss if self._first_loss is not None else self._loss
-        if loss is not None:
-            self._pending.append(("loss", self.steps, loss.reshape(1)))
-        rates = [float(g["lr"]) for g in self.optimizer.param_groups[:1] if "lr" in g and not _on_device(g["lr"])]
-        if rates and (self.steps % self._every == 0 or self.steps <= FIRST):
-            self._ready.append(("rate", self.steps, self.steps, blob(rates), None))
-        for total, most in self._clips:
-            self._pending.append(("total", self.steps, total.reshape(1)))
-            self._pending.append(("bite", self.steps, (total > most).float().reshape(1)))
-        self._loss = self._first_loss = None
-        self._clips, self._judged = [], []
-        self._timed()
+    def _note(self, metric: str, places: Sequence[int], values: Tensor) -> None:
+        self._parts.setdefault(metric, []).append((places, values))
+
+    def after(self, optimizer: Optimizer) -> None:
+        """Its step was taken."""
+        if not self.members.end(optimizer):
+            return
+        self._followed = True
+        if self._copies is not None:
+            self._note_updates(optimizer, self._copies)
+            self._copies = None
+        if self._inside:
+            return  # the round ends with the backward pass
+        if self.members.done():
+            self.close()
+        self._let_go()
+
+    def _after_inside(self) -> None:
+        """The backward pass is over, in which the optimizers have stepped."""
+        if INSIDE not in self.words:
+            self.words.append(INSIDE)
+        if self.probes and self.steps >= self._next:
+            with self.budget.probe():
+                self._probe()
+        self._inside = False
+        self.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of inputs and outputs of this step; those of the next are kept where a probe is due."""
+        self.heard.judged = []
         self.calls.disarm()
         self.calls.forget()
         if self.due and self.budget.allows_probe():
             self.calls.arm()
         elif self.due:
-            self._next = self.steps + max(1, self._every)  # asked again once there is room in the budget
+            coming = self.steps + bool(self.members.stepped)
+            self._next = coming + max(1, self.pace.every)  # asked again once there is room in the budget
 
-    def _timed(self) -> None:
-        now = time.perf_counter()
-        if self._ended:
-            whole = now - self._ended
-            own = self.budget.spent - self._spent_before
-            self._step_cost = 0.9 * self._step_cost + 0.1 * max(0.0, whole - own) if self._step_cost else whole - own
-            if self.steps % self._every == 0:
-                self._ready.append(("step_ms", self.steps, self.steps, blob([1000 * whole]), None))
-                self._ready.append(("watch_ms", self.steps, self.steps, blob([1000 * own]), None))
-            self._every = self.budget.every(self._step_cost, self._norm_cost if self._norm_cost < math.inf else 0.0)
-        self._ended, self._spent_before = now, self.budget.spent
+    def close(self) -> None:
+        """A round is over: one step of the network, or one that a scaler left out."""
+        taken = bool(self.members.stepped)
+        self.members.close()
+        if not taken:
+            self.skipped += 1
+            self.heard.judged = []
+            self.calls.forget()
+        else:
+            self.steps += 1
+            self._note_step()
+            if self._sampling:
+                self.pace.sampled(self._round_cost)
+            self._note_time()
+        self._parts = {}
+        self.heard.forget()
+
+    def _note_step(self) -> None:
+        seen, step = self.seen, self.steps
+        for metric, parts in self._parts.items():
+            seen.note_parts(metric, step, parts, len(self.listed.names))
+        if self.heard.loss is not None:
+            seen.note("loss", step, self.heard.loss)
+        groups = self.members.inside[0].param_groups[:1] if self.members.inside else []
+        rates = [float(g["lr"]) for g in groups if "lr" in g and not _on_device(g["lr"])]
+        if rates and (step % self.pace.every == 0 or step <= FIRST):
+            seen.add("rate", step, rates[0])
+        for total, most in self.heard.clips:
+            seen.note("total", step, total)
+            seen.note("bite", step, (total > most).float())
+
+    def _note_time(self) -> None:
+        sampled = self.steps % self.pace.every == 0
+        took = self.pace.stepped()
+        if took is not None and sampled:
+            self.seen.add("step_ms", self.steps, 1000 * took[0])
+            self.seen.add("watch_ms", self.steps, 1000 * took[1])
 
     @torch.no_grad()
-    def _note_updates(self, before: Sequence[Tensor]) -> None:
-        now = [_sampled(p) for p in self.parameters]
-        if [t.shape for t in now] != [t.shape for t in before]:
+    def _note_updates(self, optimizer: Optimizer, before: Sequence[Tensor]) -> None:
+        now = [_sampled(p) for p in held(optimizer)]
+        if [t.shape for t in now] != [t.shape for t in before] or not now:
             return
         change, size = norms([a - b for a, b in zip(now, before, strict=True)]), norms(list(before))
-        self._pending.append(("update", self.steps, change / size))
+        self._note("update", self.listed.places(optimizer), change / size)
 
     # probes
 
@@ -233,100 +333,75 @@ class Track:
         self.calls.disarm()
         step = self.steps
         self._next = max(step + 1, math.ceil(GROWTH * step))
-        flag = getattr(self.optimizer, "found_inf", None)
-        if isinstance(flag, Tensor) and float(flag) > 0:  # the loss scale was too large: no step will be taken
+        if self._leaves_out():  # the loss scale was too large: no step will be taken
             self._next = step + 1
             self.calls.forget()
             return
         if self.calls.in_parts and IN_PARTS not in self.words:
             self.words.append(IN_PARTS)
         try:
-            loss = float(self._loss) if self._loss is not None else math.nan
-            self.prober.take(step, self.calls.last(), self._scale(), self.optimizer, loss, tuple(self._judged))
+            loss = float(self.heard.total) if self.heard.total is not None else None
+            optimizer = several(self.members.inside)
+            self.prober.take(step, self.calls.last(), self.heard.scale(), optimizer, loss, tuple(self.heard.judged))
+            self.prober.amend(lambda reading: fair(reading, self.inner, self.elsewhere()))
             self._failures = 0
-        except FadeoutError as error:
+        except Exception as error:  # the script's own code ran once more in there, and may not like it
             self._failures += FAILURES if isinstance(error, ImpureError) else 1
-            word = str(error).removeprefix("run: ")
+            word = reason(error)
             if word not in self.words and self._failures >= FAILURES:
                 self.words.append(word)
                 self.probes = False
         finally:
             self.calls.forget()
-            self._judged = []
+            self.heard.judged = []
 
-    def _scale(self) -> float:
-        """The loss scale in the gradients that came back through the network."""
-        if self._scaler is None or not self._scaler.is_enabled():
-            return 1.0
-        return float(self._scaler.get_scale())
+    def _leaves_out(self) -> bool:
+        flags = [getattr(one, "found_inf", None) for one in self.members.inside]
+        return any(isinstance(flag, Tensor) and float(flag) > 0 for flag in flags)
 
     # what is handed on
 
     def take(self, *, last: bool = False) -> list[Bin]:
         """Samples that have arrived on this machine; from another device they come one call later, or at the last."""
-        bins, self._ready = self._ready, []
-        for metric, step, values in self._carrier.exchange(self._pending, last=last):
-            if metric == "bite":
-                self._bites.append(values[0] > 0)
-                continue
-            if metric == "left out":
-                self.skipped += values[0] > 0
-                self.left_out += values[0] > 0
-                continue
-            self._noted(metric, step, values)
-            bins.append((metric, step, step, blob(values), None))
-        self._pending = []
+        if last and self.members.stepped and not self.members.nested:
+            self.close()
+        known = len(self.seen.left_out)
+        bins = self.seen.take(self.listed.names, self.listed.matrices, last=last)
+        self.skipped += len(self.seen.left_out) - known
         return bins
-
-    def _noted(self, metric: str, step: int, values: list[float]) -> None:
-        """What the diagnosis needs of the samples."""
-        if metric == "loss":
-            self.losses.append(values[0])
-            if len(self.losses) > KEPT:
-                del self.losses[KEPT // 2 : KEPT // 2 + 256]
-            known = any(math.isfinite(v) for v in self.losses[:-1])
-            if self.broken is None and (math.isinf(values[0]) or (math.isnan(values[0]) and known)):
-                self.broken = step
-        elif metric == "weight":
-            self._size = math.hypot(*(v for v in values if math.isfinite(v)))
-            if math.isnan(self._start_size):
-                self._start_size = self._size
-        elif metric == "update":
-            self._moved = self._moved or any(v > 0 for v in values)
-            if step <= FIRST:
-                for name, p, value in zip(self.names, self.parameters, values, strict=False):
-                    if p.dim() >= 2 and math.isfinite(value):
-                        path = readable_path(name.rpartition(".")[0])
-                        self._updates[path] = max(self._updates.get(path, 0.0), value)
 
     def facts(self) -> Facts:
         """What is known of the steps so far."""
-        measured = self.steps > 0 and bool(self._updates)
+        seen = self.seen
         return Facts(
             steps=self.steps,
-            losses=tuple(self.losses),
-            updates=tuple(sorted(self._updates.items(), key=lambda item: -item[1])),
-            growth=self._size / self._start_size if self._start_size > 0 else math.nan,
-            broken=self.broken,
-            clipped=sum(self._bites) / len(self._bites) if self._bites else math.nan,
+            losses=tuple(seen.losses),
+            updates=tuple(sorted(seen.updates.items(), key=lambda item: -item[1])),
+            growth=seen.growth,
+            broken=seen.broken,
+            clipped=seen.clipped,
             backwards=1 if self.alone else 2,
-            unmoved=measured and not self._moved,
+            unmoved=self.steps > 0 and bool(seen.updates) and not seen.moved,
         )
 
     def conclude(self) -> Exam | None:
         """The exam of what was seen so far; None where nothing could be probed."""
         if not self.prober.readings:
             return None
-        self.exam = self.prober.exam(self.facts(), self.optimizer)
+        self.exam = self.prober.exam(self.facts(), self.optimizers)
         return self.exam
 
-    def close(self) -> None:
+    def shut(self) -> None:
         """Take every hook off."""
         self.calls.disarm()
         self.calls.forget()
 
-    def wrapped(self, closure: Callable[..., Any]) -> Callable[..., Any]:
-        """A closure of LBFGS and its like, whose first evaluation is the step's gradient."""
+    def wrapped(self, closure: Callable[..., Any], before: Callable[[], Any]) -> Callable[..., Any]:
+        """A closure of LBFGS and its like, whose first evaluation is the step's gradient.
+
+        Args:
+            before: Told after it.
+        """
         first = True
 
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -334,8 +409,8 @@ class Track:
             out = closure(*args, **kwargs)
             if first:
                 first = False
-                self.before()
-                self._first_loss = self._loss
+                before()
+                self.heard.first = self.heard.total
             return out
 
         return run

@@ -3,9 +3,10 @@
 import functools
 import os
 import sys
-import time
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,19 +14,23 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fadeout.live.budget import Budget
+from fadeout.live.file import RunFile
 from fadeout.live.losses import WRAPS
+from fadeout.live.members import held
 from fadeout.live.options import BUDGET, CREDIT, Options, rank
 from fadeout.live.probing import Judged
-from fadeout.live.roots import roots_of, unwrapped
+from fadeout.live.telling import Telling
 from fadeout.live.track import Track
-from fadeout.records import Exam, Finding, Noticed
-from fadeout.store.runs import Runs, new_store
+from fadeout.live.tracks import Tracks
+from fadeout.records import Exam
+from fadeout.store.runs import new_store
 
-WRITE = 1.0  # seconds from one write to the next: what a kill may lose
+PATIENCE = 5.0  # seconds that one thread of the script waits for the watch in another one; what it did then goes unseen
 FOLDER = "fadeout-runs"
+OFF = "the watch has switched itself off at an error of its own"
 
 
 def watch(
@@ -66,7 +71,7 @@ def watch(
         raise ValueError(f"watch: budget= is a share of the time, from 0 to 1; got {budget}")
     every = {id(p) for m in models for p in m.parameters()}
     for one in optimizers:
-        if not any(id(p) in every for group in one.param_groups for p in group["params"]):
+        if not any(id(p) in every for p in held(one)):
             raise ValueError(f"watch: {type(one).__name__} holds no parameter of the model; pass the model's own")
     where = Path(store) if store is not None else new_store(Path(FOLDER), "watch")
     options = Options(store=str(where), budget=budget, credit=credit, live=live)
@@ -74,21 +79,22 @@ def watch(
 
 
 def _safely(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A hook that raises nothing into the user's training: on an error the watch says so once and ends."""
+    """A hook that raises nothing into the user's training: on an error the watch says so once and ends.
+
+    Threads of the script come in one after the other; what we ourselves set off inside is not watched.
+    """
 
     @functools.wraps(method)
     def run(self: "Watch", *args: Any, **kwargs: Any) -> Any:
-        if self.ended or self._busy or os.getpid() != self._process:
-            return None
-        self._busy = True
-        try:
-            with self.budget.counted():
-                return method(self, *args, **kwargs)
-        except Exception as error:
-            self._give_up(error)
-            return None
-        finally:
-            self._busy = False
+        with self._alone() as entered:
+            if not entered or self.ended:
+                return None
+            try:
+                with self.budget.counted():
+                    return method(self, *args, **kwargs)
+            except Exception as error:
+                self._give_up(error)
+                return None
 
     return run
 
@@ -98,7 +104,6 @@ class Watch:
 
     Attributes:
         path: Of the file that is written.
-        tracks: One for each network that is trained now.
         exams: Of networks whose training was over before.
         ended: Nothing is watched any more.
     """
@@ -114,25 +119,39 @@ class Watch:
         self.options = options
         self.path = Path(options.store)
         self.budget = Budget(options.budget, options.credit)
-        self.tracks: list[Track] = []
+        self.file = RunFile(self.path, script)
+        self.exams: list[Exam | None] = []
         self.ended = False
-        self._models, self._script = models, script
+        self._tracks = Tracks(self.file, self.budget, models, self._is_over)
+        self._telling = Telling(self.file, live=options.live and rank() == 0)
+        self._models = models
         self._optimizers = None if optimizers is None else {id(o) for o in optimizers}
         self._chosen = list(optimizers or ())
-        self._busy = False
-        self._backwards = 0
+        self._lock = threading.Lock()
+        self._inside = 0  # the thread that is in here
         self._process = os.getpid()
-        self._store: Runs | None = None
-        self._numbers: dict[int, int] = {}
-        self._by_optimizer: dict[int, Track] = {}
         self._handles: list[Any] = []
-        self._written = 0.0
-        self._reading = False
+        self._hooked: weakref.WeakKeyDictionary[Optimizer, tuple[Any, Any]] = weakref.WeakKeyDictionary()
         self._words: list[str] = []
-        self._parked: dict[int, tuple[Any, int, int]] = {}  # by id: the optimizer, its track's number and steps
-        self._in_turn = False  # an optimizer that seemed over steps again: from now on all are kept
+        self._backwards = 0
         self._moved = False  # a step of some optimizer was seen
-        self.exams: list[Exam | None] = []
+
+    def __repr__(self) -> str:
+        seen = [f"{type(t.inner).__name__}, {t.steps:,} steps, {len(t.prober.readings)} probes" for t in self.tracks]
+        exam = self.exam
+        parts = [str(self.path), *seen, *([exam.verdict] if exam is not None else [])]
+        return f"<Watch {'; '.join(parts)}>"
+
+    @property
+    def tracks(self) -> list[Track]:
+        """One for each network that is trained now."""
+        return self._tracks.open
+
+    @property
+    def exam(self) -> Exam | None:
+        """Of the first network with a probe; None where nothing was probed yet."""
+        found = [exam for exam in (*self.exams, *(t.exam for t in self.tracks)) if exam is not None]
+        return found[0] if found else None
 
     def __enter__(self) -> Self:
         self.begin()
@@ -143,6 +162,23 @@ class Watch:
     ) -> None:
         self.end(exit_code=None if kind is None else 1)
 
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """One thread of this process at a time; False for what it sets off itself, and where another takes too long."""
+        here = threading.get_ident()
+        if self.ended or self._inside == here or os.getpid() != self._process:
+            yield False
+            return
+        if not self._lock.acquire(timeout=PATIENCE):
+            yield False
+            return
+        self._inside = here
+        try:
+            yield True
+        finally:
+            self._inside = 0
+            self._lock.release()
+
     def begin(self) -> None:
         """Hook in.
 
@@ -150,26 +186,36 @@ class Watch:
             FadeoutError: If the file can't be written.
         """
         if self._models is not None:
-            self._open()
+            self.file.open()
         WRAPS.add(self)
         if self._chosen:
             for optimizer in self._chosen:
-                self._handles.append(optimizer.register_step_pre_hook(self._before_step))
-                self._handles.append(optimizer.register_step_post_hook(self._after_step))
-                self._begin_track(optimizer)
+                self._hook(optimizer)
+                self._tracks.made(optimizer)
         else:
-            self._handles.append(register_optimizer_step_pre_hook(self._before_step))
-            self._handles.append(register_optimizer_step_post_hook(self._after_step))
+            self._handles.append(register_optimizer_step_pre_hook(self._meet))
 
-    def made(self, optimizer: Optimizer) -> None:
-        """An optimizer was constructed: the first forward after it can be probed already."""
-        self._made(optimizer)
+    def _meet(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """An optimizer steps that may be new: hooks of its own see it, where a thread may wait for another one.
 
-    @_safely
-    def _made(self, optimizer: Optimizer) -> None:
-        self._begin_track(optimizer)
+        Inside of a hook for all optimizers it may not: torch goes through their table meanwhile, which another thread
+        may change.
+        """
+        if torch.compiler.is_compiling() or self.ended or self._inside == threading.get_ident():
+            return
+        self._hook(optimizer)
+
+    def _hook(self, optimizer: Optimizer) -> None:
+        if optimizer not in self._hooked:
+            before = optimizer.register_step_pre_hook(self._before_step)
+            self._hooked[optimizer] = before, optimizer.register_step_post_hook(self._after_step)
 
     # told by the wrapped functions
+
+    @_safely
+    def made(self, optimizer: Optimizer) -> None:
+        """An optimizer was constructed: the first forward after it can be probed already."""
+        self._tracks.made(optimizer)
 
     def backward(self, loss: Tensor | None) -> None:
         """A backward pass begins."""
@@ -196,43 +242,51 @@ class Watch:
 
     def steps_of(self, optimizer: Any) -> int:
         """Steps that this optimizer has done."""
-        track = self._by_optimizer.get(id(optimizer))
-        return track.steps if track is not None else -1
+        track = self._tracks.known(optimizer)
+        return track.members.calls_of(optimizer) if track is not None else -1
 
     @_safely
     def skipped(self, optimizer: Any) -> None:
         """A scaler left out a step."""
-        track = self._by_optimizer.get(id(optimizer))
+        track = self._tracks.of(optimizer) if self._watches(optimizer) else None
         if track is not None:
-            track.skip()
+            track.skip(optimizer)
 
     @_safely
     def _tell(self, what: str, *args: Any) -> None:
-        for track in self.tracks:
+        for track in self._near():
             getattr(track, what)(*args)
+
+    def _near(self) -> list[Track]:
+        """The tracks that this thread trains, as far as that is known."""
+        here = threading.get_ident()
+        return [track for track in self.tracks if track.thread in (0, here)]
 
     # the optimizer's hooks
 
+    def _watches(self, optimizer: Optimizer) -> bool:
+        return not torch.compiler.is_compiling() and (self._optimizers is None or id(optimizer) in self._optimizers)
+
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or (self._optimizers is not None and id(optimizer) not in self._optimizers):
-            return None
-        return self._before(optimizer, args, kwargs)
+        return self._before(optimizer, args, kwargs) if self._watches(optimizer) else None
 
     @_safely
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        track = self._by_optimizer.get(id(optimizer))
-        if track is None:
-            track = self._begin_track(optimizer)
+        track = self._tracks.of(optimizer)
         if track is None:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if callable(closure):
-            wrapped = track.wrapped(closure)
+            wrapped = track.wrapped(closure, functools.partial(self._at_gradients, track, optimizer))
             if len(args) > 1:
                 return (args[0], wrapped, *args[2:]), kwargs
             return args, {**kwargs, "closure": wrapped}
-        track.before()
+        track.before(optimizer)
         return None
+
+    @_safely
+    def _at_gradients(self, track: Track, optimizer: Optimizer) -> None:
+        track.before(optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if not torch.compiler.is_compiling():
@@ -240,211 +294,97 @@ class Watch:
 
     @_safely
     def _after(self, optimizer: Optimizer) -> None:
-        track = self._by_optimizer.get(id(optimizer))
+        track = self._tracks.known(optimizer)
         if track is None:
             return
-        track.after()
+        track.after(optimizer)
         self._moved = True
-        for other in self.tracks:
+        for other in self._near():
             if other is not track:
                 other.forget_loss()
-        if track.prober.readings and track.prober.readings[-1].step != track.concluded_at:
+        readings = track.prober.readings
+        if readings and readings[-1].step != track.concluded_at:
             self._conclude(track)
-        if time.monotonic() - self._written > WRITE or track.steps == 1:
-            self._write()
+        if self.file.is_time() or track.steps == 1:
+            self.file.write(self.tracks, self.budget)
 
-    # tracks
-
-    def _begin_track(self, optimizer: Optimizer) -> Track | None:
-        if id(optimizer) in self._by_optimizer:
-            return self._by_optimizer[id(optimizer)]
-        parked = self._parked.pop(id(optimizer), None)
-        self._in_turn = self._in_turn or (parked is not None and parked[0]() is optimizer)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        roots = roots_of(parameters, among=None if self._models is None else _all_modules(self._models))
-        if not roots:
-            return None
-        if not self.tracks:
-            self.budget.begun = time.perf_counter()
-        root = roots[0]
-        self._park_others(root)
-        followed = next((t for t in self.tracks if t.steps and t.inner is unwrapped(root)), None)
-        if followed is not None:  # the script has made a new optimizer for the same network
-            self._by_optimizer.pop(id(followed.optimizer), None)
-            followed.adopt(optimizer)
-            self._by_optimizer[id(optimizer)] = followed
-            return followed
-        track = Track(optimizer, root, self.budget, probes=rank() == 0 and not _syncs(root))
-        if parked is not None and parked[0]() is optimizer:
-            self._numbers[id(track)], track.steps = parked[1], parked[2]
-        if len(roots) > 1:
-            others = ", ".join(type(r).__name__ for r in roots[1:])
-            track.words.append(f"{type(optimizer).__name__} also trains {others}, whose way back is not measured")
-        self.tracks.append(track)
-        self._by_optimizer[id(optimizer)] = track
-        alone = len(self.tracks) == 1
-        for one in self.tracks:
-            one.alone = alone
-        return track
-
-    def _park_others(self, root: nn.Module) -> None:
-        """Let go of networks whose training seems over: a script that trains many one after another keeps none."""
-        if self._models is not None or self._in_turn:
-            return
-        for track in [t for t in self.tracks if t.steps and t.inner is not unwrapped(root)]:
-            self._bring(track, last=True)
-            if track.prober.readings:
-                self._conclude(track)
-            self.exams.append(track.exam)
-            track.close()
-            self._words += track.words
-            number = self._numbers.pop(id(track), None)
-            if number is not None:
-                self._parked[id(track.optimizer)] = (weakref.ref(track.optimizer), number, track.steps)
-            self._by_optimizer.pop(id(track.optimizer), None)
-            self.tracks.remove(track)
+    # what is said and written
 
     def _conclude(self, track: Track) -> None:
         with self.budget.probe():
-            self._bring(track)
+            self.file.bring(track)
             exam = track.conclude()
         track.concluded_at = track.prober.readings[-1].step
-        if exam is None:
-            return
-        self._open_for(track).probed(self._numbers[id(track)], track.concluded_at, exam)
-        for finding in exam.findings:
-            if finding.level in ("alarm", "warning") and finding.code not in track.said:
-                track.said.add(finding.code)
-                self._say(track, finding)
+        if exam is not None:
+            self.file.probed(track)
+            self._telling.say(track, exam, several=len(self.tracks) > 1)
 
-    def _say(self, track: Track, finding: Finding) -> None:
-        noticed = Noticed(step=track.steps, code=finding.code, level=finding.level, text=finding.claim)
-        self._open_for(track).notice(self._numbers[id(track)], noticed)
-        if self.options.live and rank() == 0:
-            which = f" ({type(track.inner).__name__})" if len(self.tracks) > 1 else ""
-            print(
-                f"fadeout: step {track.steps:,}{which}: {finding.level} {finding.code}, {finding.claim}",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
-
-    # the file
-
-    def _open(self) -> Runs:
-        if self._store is None:
-            self._store = Runs(self.path)
-            self._store.tell("started", time.strftime("%Y-%m-%d %H:%M:%S"))
-            if self._script:
-                self._store.tell("script", self._script)
-        return self._store
-
-    def _open_for(self, track: Track) -> Runs:
-        store = self._open()
-        if id(track) not in self._numbers:
-            number = store.track(
-                f"{rank()}:{os.getpid()}", type(track.inner).__name__, _words(track.optimizer), track.names,
-                sharded=track.sharded,
-            )  # fmt: skip
-            self._numbers[id(track)] = number
-            track.fresh_names = False
-        elif track.fresh_names:
-            store.rename(self._numbers[id(track)], track.names)
-            track.fresh_names = False
-        return store
-
-    def _bring(self, track: Track, *, last: bool = False) -> None:
-        bins = track.take(last=last)
-        if (rank() == 0 or track.sharded) and track.steps:
-            store, done = self._open_for(track), track.steps - track.left_out
-            store.add(self._numbers[id(track)], bins, steps=done, skipped=track.skipped)
-
-    def _write(self, *, last: bool = False) -> None:
-        self._written = time.monotonic()
-        for track in self.tracks:
-            self._bring(track, last=last)
-        if self._store is not None:
-            seconds = max(self.budget.passed(), self.budget.spent)
-            self._store.spend(f"{rank()}:{os.getpid()}", seconds, self.budget.spent)
+    def _is_over(self, track: Track) -> None:
+        """A network is trained no more."""
+        self.file.bring(track, last=True)
+        if track.prober.readings:
+            self._conclude(track)
+        self.exams.append(track.exam)
+        self._words += track.words
 
     def _give_up(self, error: Exception) -> None:
         """Say once what went wrong, and watch no more."""
         self.ended = True
+        self._unhook()
         first = (str(error).splitlines() or [""])[0]
-        word = f"the watch has switched itself off at an error of its own ({type(error).__name__}: {first[:200]})"
+        word = f"{OFF} ({type(error).__name__}: {first[:200]})"
         print(f"fadeout: {word}; the training goes on untouched", file=sys.stderr, flush=True)
-        try:
-            self._unhook()
-            if self._store is not None:
-                self._store.tell("words", [word])
-        except Exception:  # the file itself may be what failed
-            return
+        with suppress(Exception):  # the file itself may be what failed
+            if self._moved:
+                self.file.write(self.tracks, self.budget, last=True)
+        with suppress(Exception):
+            self.file.tell("words", [word])
+            self.file.tell("gave_up", True)
 
     def _unhook(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        """Every hook off, whatever the others do."""
         WRAPS.remove(self)
-        for track in self.tracks:
-            track.close()
+        handles = [*self._handles, *(handle for pair in self._hooked.values() for handle in pair)]
+        for take_off in [handle.remove for handle in handles] + [track.shut for track in self.tracks]:
+            with suppress(Exception):
+                take_off()
+        self._handles = []
+        self._hooked.clear()
 
     def end(self, *, exit_code: int | None = 0) -> None:
         """Hook out, write the rest, and say the verdict where the watch is not one of a launched script."""
         if os.getpid() != self._process:
             return
-        if not self.ended:
-            self._busy = True
-            try:
-                self._finish(exit_code)
-            except Exception as error:
-                self._give_up(error)
-            finally:
-                self._busy, self.ended = False, True
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        with self._alone() as entered:
+            if entered and not self.ended:
+                try:
+                    self._finish(exit_code)
+                except Exception as error:
+                    self._give_up(error)
+            elif not self.ended:  # another thread is in the middle of a step
+                self._unhook()
+            self.ended = True
+        self.file.close()
 
     def _finish(self, exit_code: int | None) -> None:
         self._unhook()
-        self._write(last=True)
+        self.file.write(self.tracks, self.budget, last=True)
         for track in self.tracks:
-            if track.prober.readings:
-                exam = track.conclude()
-                self._open_for(track).probed(self._numbers[id(track)], track.prober.readings[-1].step, exam)
-        unmoved = self._backwards > 0 and not self._moved
-        if unmoved:
-            self._open()
-        if self._store is not None:
-            words = self._words + [word for track in self.tracks for word in track.words]
-            if unmoved:
-                words.append(f"{self._backwards:,} backward passes were seen, but no step of a torch.optim optimizer")
-            self._store.tell("words", list(dict.fromkeys(words)))
-            if exit_code is not None:
-                self._store.tell("exit_code", exit_code)
-        if self._models is not None and self.options.live:
+            exam = track.conclude()
+            if exam is not None:
+                self.file.probed(track)
+                self._telling.settle(track, exam)
+        if self._backwards > 0 and not self._moved:
+            self.file.open()
+            self._words.append(f"{self._backwards:,} backward passes were seen, but no step of a torch.optim optimizer")
+        self.file.tell("words", list(dict.fromkeys([*self._words, *(w for track in self.tracks for w in track.words)])))
+        if exit_code is not None:
+            self.file.tell("exit_code", exit_code)
+        if self._models is not None and self.options.live and self.file.opened:
             from fadeout.live.ending import say
 
-            if self._store is not None:
-                say(self._store.read(), self.path)
-
-    @property
-    def exam(self) -> Exam | None:
-        """Of the track with most steps; None where nothing was probed yet."""
-        found = [exam for exam in (*self.exams, *(t.exam for t in self.tracks)) if exam is not None]
-        return found[0] if found else None
+            say(self.file.open().read(), self.path)
 
 
 def _called(function: Callable[..., Tensor], rest: dict[str, Any], output: Any, target: Any) -> Tensor:
     return function(output, target, **rest)
-
-
-def _all_modules(models: Sequence[nn.Module]) -> list[nn.Module]:
-    return list({id(m): m for model in models for m in model.modules()}.values())
-
-
-def _syncs(root: nn.Module) -> bool:
-    """Whether a forward of one process alone would wait for the others."""
-    return any(type(m).__name__ == "SyncBatchNorm" for m in root.modules()) and torch.distributed.is_initialized()
-
-
-def _words(optimizer: Optimizer) -> str:
-    rates = sorted({float(g["lr"]) for g in optimizer.param_groups if "lr" in g and not isinstance(g["lr"], Tensor)})
-    return type(optimizer).__name__ + (f" lr {rates[0]:g}" if rates else "")

@@ -37,7 +37,7 @@ class Noticed:
     Attributes:
         step: Optimizer steps done.
         code: Of a finding; "" for other words.
-        level: Of a finding, or "word".
+        level: Of a finding; "gone" where a finding that was told no longer stands; or "word".
     """
 
     step: int
@@ -48,16 +48,17 @@ class Noticed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """One optimizer and the module that holds its parameters.
+    """One network and the optimizers that train it.
 
     Attributes:
         name: Class of the module.
-        optimizer: Class and rate, in words.
+        optimizer: Classes and rates, in words.
         steps: Optimizer steps done.
         skipped: Steps that a GradScaler left out.
         probes: Steps after which a probe was taken.
         exam: Of the last probe; None where there was none.
         ranks: Processes that wrote norms of their own shards; 1 where every process holds all.
+        process: Rank and number of the process: "0:4711".
     """
 
     name: str
@@ -69,6 +70,7 @@ class Track:
     samples: tuple[Samples, ...] = ()
     noticed: tuple[Noticed, ...] = ()
     ranks: int = 1
+    process: str = ""
 
     def of(self, metric: str) -> Samples | None:
         """The samples of one quantity; None where it was not recorded."""
@@ -85,6 +87,7 @@ class Run:
         seconds: From the first optimizer step to the last one.
         watching: Seconds that the watch itself took.
         words: What a reader should know besides.
+        gave_up: The watch ended before the script did, at an error of its own.
     """
 
     script: str
@@ -95,6 +98,7 @@ class Run:
     tracks: tuple[Track, ...]
     words: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+    gave_up: bool = False
 
     @property
     def share(self) -> float:

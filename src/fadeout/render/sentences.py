@@ -142,7 +142,8 @@ def about(exam: Exam) -> tuple[str, ...]:
     parts.append(f"{words.plain(env.device)} {words.plain(env.dtype)}")
     if env.batches > 1:
         parts.append(words.count(env.batches, "batch"))
-    parts.append(words.seconds(env.seconds))
+    if env.seconds > 0:  # a watched run has no time of its own
+        parts.append(words.seconds(env.seconds))
     parts += [words.plain(note) for note in env.notes if note.startswith("no loss given")]
     return tuple(parts)
 

@@ -13,6 +13,15 @@ _HELPS = (
     advise("He initialisation with zero biases", "he_init"),
     advise("LeakyReLU, GELU or ELU, whose slope is never zero on a whole side", "leaky_relu", "gelu"),
 )
+_AT_START = (  # dead before the first step: no rate has done it
+    advise("He initialisation with zero biases", "he_init"),
+    "looking at the biases before these units, and at the size of the inputs: what reaches them is below zero on "
+    "every row",
+    advise("LeakyReLU, GELU or ELU, whose slope is never zero on a whole side", "leaky_relu", "gelu"),
+)
+_SLOWER_WONT = WontHelp(
+    what="a smaller learning rate", why="the units are dead before the first step, so no step has killed them"
+)
 _WONT = (
     WontHelp(what="training longer", why="a unit without a slope on any row gets no gradient to come back by"),
     WontHelp(what="a larger learning rate", why="it moves the units that live, and kills more of them"),
@@ -75,7 +84,13 @@ def _gone(probe: Reading, limits: Limits) -> Layer | None:
     return None
 
 
+def _is_gone(start: Reading, path: str, limits: Limits) -> bool:
+    """Whether the layer was dead before the first step."""
+    return start.step == 0 and any(row.path == path and row.dead >= limits.dead for row in start.layers)
+
+
 def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level: Level, limits: Limits) -> Finding:
+    born = reading.course is not None and _is_gone(probes(reading)[0], layer.path, limits)
     rows = [r for r in probe.layers if not math.isnan(r.dead) and r.dead >= limits.dead]
     paths = tuple(dict.fromkeys([layer.path, *(r.path for r in rows)]))
     more = f" ({len(paths):,} such layers)" if len(paths) > 1 else ""
@@ -84,7 +99,9 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
         code="FO105",
         label="dead",
         level=level,
-        claim=_claim(found, layer, more, limits) + _pushed(probe, layer, limits) + _hot(reading, limits),
+        claim=_claim(found, layer, more, limits)
+        + _pushed(probe, layer, limits)
+        + ("" if born else _hot(reading, limits)),
         where=paths,
         since=since(reading, lambda p: _whole(dead(p), limits) or _gone(p, limits) is not None),
         evidence=(
@@ -96,20 +113,18 @@ def _finding(reading: Reading, probe: Reading, found: Dead, layer: Layer, level:
             ),
             Evidence(name="dead units overall", value=found.overall, bound=limits.dead_overall, unit="share"),
         ),
-        helps=_helps(reading, probe, layer, limits),
-        wont=_WONT,
+        helps=_helps(reading, probe, layer, born, limits),
+        wont=(_SLOWER_WONT, *_WONT) if born else _WONT,
     )
 
 
-def _helps(reading: Reading, probe: Reading, layer: Layer, limits: Limits) -> tuple[Advice | str, ...]:
+def _helps(reading: Reading, probe: Reading, layer: Layer, born: bool, limits: Limits) -> tuple[Advice | str, ...]:
     """By what was measured: a bias that shuts the layer, raw inputs, a start that is dead already, a rate too high."""
     first: list[Advice | str] = []
     if _pushed(probe, layer, limits):
         first.append(advise(f"a bias of zero at {named(layer.path)}", "he_init"))
     first += raw_first(reading, limits)
-    at_start = any(r.path == layer.path and r.dead >= limits.dead for r in reading.layers)
-    rate, start, slope = _HELPS
-    return (*first, start, slope) if at_start and not _hot(reading, limits) else (*first, rate, start, slope)
+    return (*first, *(_AT_START if born or reading.course is None else _HELPS))
 
 
 def _pushed(probe: Reading, layer: Layer, limits: Limits) -> str:

@@ -3,10 +3,12 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import advise, listed, remark
+from fadeout.rules.build import advise, listed, named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import blamed, falling, learning, probes
 from fadeout.rules.signs import all_zero, raw_first, still, time_fade
+
+MOST_SLOWER = 10_000  # times
 
 
 def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
@@ -29,12 +31,19 @@ def rate_too_high(reading: Reading, limits: Limits) -> Finding | None:
         "the learning rate is too high for these gradients",
         where=sorted(hot, key=lambda path: -hot[path]),
         evidence=(Evidence(name="update over weight", value=hot[worst], bound=limits.update, unit="ratio"),),
-        helps=(
-            f"a learning rate about {hot[worst] / limits.usual:.0e} times smaller: "
-            "by a rule of thumb updates are near 1e-3",
-        ),
+        helps=(_slower(hot[worst] / limits.usual),),
         wont=(WontHelp(what="more steps", why="each of them overshoots"),),
     )
+
+
+def _slower(times: float) -> str:
+    """The rule of thumb, up to MOST_SLOWER: a step that throws the weights further measures nothing any more."""
+    if times > MOST_SLOWER:
+        return (
+            f"a learning rate at least {MOST_SLOWER:,} times smaller; look at the updates again from there: by a rule "
+            "of thumb they are near 1e-3 of the weights"
+        )
+    return f"a learning rate about {times:.0e} times smaller: by a rule of thumb updates are near 1e-3"
 
 
 def rate_too_low(reading: Reading, limits: Limits) -> Finding | None:
@@ -158,7 +167,8 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is None:
         return _silent(reading)
     every = [set(still(probe)) for probe in probes(reading)]
-    left = set.intersection(*every) - {*reading.detached, *reading.unrecorded} if every else set()
+    known = {*reading.detached, *reading.unrecorded, *_behind_the_dead(reading)}
+    left = set.intersection(*every) - known if every else set()
     if not left or len(every) < 3:
         return None
     paths = [layer.path for layer in reading.layers if layer.path in left]
@@ -167,7 +177,8 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
         code="FO215",
         label="severed",
         level=blamed(reading, limits) if 2 * len(paths) >= _held(reading) else "warning",
-        claim=f"{listed(paths)} never receive{'s' if len(paths) == 1 else ''} a gradient, in {len(every)} probes",
+        claim=f"{_layers(reading, paths)} never receive{'s' if len(paths) == 1 else ''} a gradient "
+        f"({len(every)} probes)",
         where=paths,
         evidence=(Evidence(name="layers without a gradient", value=float(len(paths)), bound=0.0, unit="layers"),),
         helps=("looking at how the loss depends on them", "leaving them out of the optimizer, if that is meant"),
@@ -177,6 +188,23 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
 def _held(reading: Reading) -> int:
     """Layers that the optimizer is to train."""
     return sum(layer.trained and not math.isnan(layer.update_ratio) for layer in reading.layers)
+
+
+def _layers(reading: Reading, paths: list[str]) -> str:
+    """'the layer '6' (Linear)', '4 layers, 'body.0' to 'body.6','."""
+    if len(paths) > 1:
+        return f"{len(paths):,} layers, from {named(paths[0])} to {named(paths[-1])},"
+    kind = next(layer.kind for layer in reading.layers if layer.path == paths[0])
+    return f"the layer {named(paths[0])} ({kind})"
+
+
+def _behind_the_dead(reading: Reading) -> list[str]:
+    """Layers up to one that is dead in every probe: that it takes all of their gradient is told of it."""
+    dead = set.intersection(
+        *({r.path for r in p.layers if r.dead >= 1 and r.path not in p.bypassed} for p in probes(reading))
+    )
+    last = max((i for i, layer in enumerate(reading.layers) if layer.path in dead), default=-1)
+    return [layer.path for layer in reading.layers[: last + 1]]
 
 
 def _silent(reading: Reading) -> Finding | None:

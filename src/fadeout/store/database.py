@@ -42,7 +42,8 @@ class Database:
     def __init__(self, path: str | os.PathLike[str], layout: Layout) -> None:
         self.path, self.layout = Path(path), layout
         with self.told():
-            self._base = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            # several threads may write, one at a time: whoever shares the file among them holds a lock
+            self._base = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
             try:
                 self._open()
             except BaseException:

@@ -32,7 +32,7 @@ def since(track: Track | None) -> dict[str, int]:
     """The step at which each finding was told first."""
     found: dict[str, int] = {}
     for noticed in track.noticed if track is not None else ():
-        if noticed.code:
+        if noticed.code and noticed.level != "gone":
             found.setdefault(noticed.code, noticed.step)
     return found
 

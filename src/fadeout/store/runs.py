@@ -81,9 +81,11 @@ class Runs:
         )
         return int(rows[0][0])
 
-    def rename(self, track: int, names: Sequence[str]) -> None:
-        """The parameters of a track have changed."""
-        self._base.write("UPDATE track SET names = ? WHERE id = ?", (json.dumps(list(names)), track))
+    def rename(self, track: int, names: Sequence[str], optimizer: str) -> None:
+        """The parameters of a track have changed, or the optimizers that train it."""
+        self._base.write(
+            "UPDATE track SET names = ?, optimizer = ? WHERE id = ?", (json.dumps(list(names)), optimizer, track)
+        )
 
     def add(self, track: int, bins: Sequence[Bin], *, steps: int, skipped: int) -> None:
         """Write a batch of samples, all or nothing."""
@@ -159,10 +161,13 @@ class Runs:
             tracks=tracks,
             words=words,
             environment=told.get("environment", {}),
+            gave_up=bool(told.get("gave_up", False)),
         )
 
     def _tracks(self) -> list[Track]:
-        rows = self._base.rows("SELECT id, name, optimizer, names, steps, skipped, sharded FROM track ORDER BY id")
+        rows = self._base.rows(
+            "SELECT id, name, optimizer, names, steps, skipped, sharded, process FROM track ORDER BY id"
+        )
         whole = [row for row in rows if not row[6]]
         shards: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
         for row in rows:
@@ -173,7 +178,7 @@ class Runs:
 
     def _one(self, rows: list[tuple[Any, ...]]) -> Track:
         """A track; of shards, the root of the sum of their squares."""
-        number, name, optimizer, names, steps, skipped, _ = rows[0]
+        number, name, optimizer, names, steps, skipped, _, process = rows[0]
         samples = [self._samples(row[0], tuple(json.loads(names))) for row in rows]
         exam = self._base.rows("SELECT exam FROM exam WHERE track = ?", (number,))
         noticed = self._base.rows("SELECT step, code, level, text FROM noticed WHERE track = ?", (number,))
@@ -188,6 +193,7 @@ class Runs:
             samples=samples[0] if len(samples) == 1 else summed(samples),
             noticed=tuple(Noticed(step=s, code=c, level=level, text=t) for s, c, level, t in noticed),
             ranks=len(rows),
+            process=process,
         )
 
     def _samples(self, track: int, names: tuple[str, ...]) -> tuple[Samples, ...]:

@@ -29,3 +29,16 @@ if how == "waits":
     import time
 
     time.sleep(60)
+if how == "counts":
+    import time
+
+    got = []
+    for name in sys.argv[2:]:
+        signal.signal(getattr(signal, name), lambda number, frame: got.append(number))
+    print("waiting", flush=True)
+    until = time.monotonic() + 20
+    while not got and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    print("signals", len(got), flush=True)
+    sys.exit(7)

@@ -7,7 +7,8 @@ one memo, or not at all: nothing of the user's is ever handed to it.
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from torch.optim import Optimizer
 from fadeout.call import privates
 from fadeout.call.isolate import Isolation
 from fadeout.probe.account.norms import lengths, stride
+from fadeout.probe.instruments.several import Several
 from fadeout.probe.later import Answer, Later
 
 SAMPLE = 1 << 14  # elements of a matrix on which an elementwise optimizer is tried
@@ -116,6 +118,8 @@ def ask_updates(optimizer: Optimizer, gradients: Iterable[tuple[Tensor, Tensor |
 
 def _moved(optimizer: Optimizer, given: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor] | None:
     """What the next step adds to each parameter, or to a sample of it; None where that is not measured."""
+    if isinstance(optimizer, Several):
+        return _by_each(optimizer, given)
     kind = type(optimizer)
     own = kind is getattr(torch.optim, kind.__name__, None)
     if own and kind.__name__ in _ELEMENTWISE and all(g.layout == torch.strided for _, g in given):
@@ -123,6 +127,19 @@ def _moved(optimizer: Optimizer, given: Sequence[tuple[Tensor, Tensor]]) -> list
     if sum(p.numel() for group in optimizer.param_groups for p in group["params"]) > LARGE:
         return None
     return _by_copy(optimizer, given)
+
+
+def _by_each(together: Several, given: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor] | None:
+    """Of every parameter, what the first optimizer that holds it does."""
+    found: dict[int, Tensor] = {}
+    for optimizer in together.members:
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]} - found.keys()
+        own = [(p, g) for p, g in given if id(p) in held]
+        moved = _moved(optimizer, own) if own else []
+        if moved is None:
+            return None
+        found |= {id(p): change for (p, _), change in zip(own, moved, strict=True)}
+    return [found[id(p)] for p, _ in given]
 
 
 def _by_stand_in(optimizer: Optimizer, given: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -198,13 +215,21 @@ def _by_copy(optimizer: Optimizer, given: Sequence[tuple[Tensor, Tensor]]) -> li
 
 @contextmanager
 def _unseen() -> Iterator[None]:
-    """Global hooks that watch real optimizer steps stay out of it."""
+    """Global hooks that watch real optimizer steps stay out of it; steps of other threads they still see."""
     tables: list[dict[int, Any]] = list(privates.optimizer_hook_tables())
     kept = [dict(table) for table in tables]
+    here = threading.get_ident()
     for table in tables:
-        table.clear()
+        table.update({key: _elsewhere(hook, here) for key, hook in table.items()})
     try:
         yield
     finally:
         for table, own in zip(tables, kept, strict=True):
-            table.update(own)
+            table.update({key: hook for key, hook in own.items() if key in table})
+
+
+def _elsewhere(hook: Callable[..., Any], here: int) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return hook(*args, **kwargs) if threading.get_ident() != here else None
+
+    return run

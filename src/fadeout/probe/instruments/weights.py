@@ -119,7 +119,9 @@ def _ask_faint(
     keys: list[int] = []
     for _, p in first.parameters:
         gradient, bound = gradients[id(p)], eps.get(id(p))
-        if gradient is None or p.dim() < 2 or bound is None or gradient.layout != torch.strided or not p.numel():
+        if not isinstance(bound, float) or p.dim() < 2 or not p.numel():  # Adafactor has two of them
+            continue
+        if gradient is None or gradient.layout != torch.strided:
             continue
         flat = gradient.detach().reshape(-1)
         every = stride(flat.numel(), SAMPLE)

@@ -106,7 +106,7 @@ def _marks(track: Track) -> list[dict[str, Any]]:
     return [
         {"from": n.step, "says": f"step {n.step:,}: {n.code} {words.clip(words.plain(n.text), 90)}"}
         for n in track.noticed
-        if n.code
+        if n.code and n.level != "gone"
     ]
 
 

@@ -1,6 +1,5 @@
 """The page of a run: verdict and findings of its last probe, and what happened over the steps."""
 
-import math
 from html import escape
 from typing import Any
 
@@ -10,6 +9,7 @@ from fadeout.render.drawing import Drawing
 from fadeout.render.page import SECTIONS, document, training
 from fadeout.render.page.section import Section
 from fadeout.render.run import charts
+from fadeout.render.run.facts import labels, took
 
 HEAT = (
     "Every row is a layer, the data at the top and the loss at the bottom; every column a step or a few. "
@@ -23,10 +23,10 @@ def run_page(run: Run, *, title: str = "") -> str:
     name = words.plain(title or run.script) or "run"
     parts = [tags.tag("p", f"fadeout · {name}", of="name")]
     several = len(run.tracks) > 1
-    for number, track in enumerate(run.tracks):
+    for number, (track, label) in enumerate(zip(run.tracks, labels(run), strict=True)):
         prefix = f"t{number}-"
         if several:
-            parts.append(tags.tag("h1", f"{track.name}, {track.optimizer}"))
+            parts.append(tags.tag("h1", f"{label}, {track.optimizer}"))
         parts.append(document.placed(_sections(run, track), drawn, prefix))
     if not run.tracks:
         parts.append("<h1>No optimizer step was seen</h1>")
@@ -54,7 +54,7 @@ def over_the_steps(track: Track) -> Section:
         parts += [tags.tag("p", HEAT, of="dim"), found]
     told = [n for n in track.noticed if n.code]
     if told:
-        rows = [(f"{n.step:,}", f"{n.code} {n.level}", words.plain(n.text)) for n in told]
+        rows = [(f"{n.step:,}", f"{n.code} {n.level}", words.plain(n.text) or "no longer found") for n in told]
         parts.append(tags.table(["step", "finding", "what was told"], rows, left=3))
     for heading, drawing in (("Loss", charts.loss(track)), ("How far a step moves", charts.updates(track))):
         if drawing is not None:
@@ -68,8 +68,8 @@ def _about(run: Run, track: Track) -> Section:
         facts.append(f"{track.skipped:,} left out by the loss scaler")
     if track.probes:
         facts.append(f"probes after {_steps(track.probes)} steps")
-    if not math.isnan(run.share):
-        facts.append(f"the watch took {100 * run.share:.1f} % of {words.seconds(run.seconds)}")
+    if took(run):
+        facts.append(took(run))
     if run.exit_code is not None:
         facts.append(f"exit code {run.exit_code}")
     if track.ranks > 1:
