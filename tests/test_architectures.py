@@ -381,3 +381,21 @@ def test_a_layer_that_float32_itself_leaves_nothing_is_flushed_whole():
     assert 0 < first.gradient_norm < 1e-46
     assert (first.underflow.fp16, first.underflow.bf16) == (1.0, 1.0)
     assert not any(math.isnan(layer.underflow.fp16) for layer in exam.layers)
+
+
+def test_a_frozen_copy_on_the_side_that_gets_the_gradient_ends_the_search():
+    """Self-supervised training with the stop at the wrong side: it once made the search for the ends go round for ever."""
+    torch.manual_seed(0)
+
+    def coder():
+        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6), nn.BatchNorm1d(6))
+
+    model = nn.ModuleDict({"net": coder(), "predictor": nn.Linear(6, 6), "slow": coder()})
+    model["slow"].requires_grad_(False)
+    x = torch.randn(32, 8)
+
+    def step(m):
+        guess = m["predictor"](m["net"](x)).detach()
+        return (guess - m["slow"](x + 0.1 * m["predictor"].bias.sum())).square().mean()
+
+    assert fadeout.examine(model, step=step).verdict in ("severed", "flows", "undetermined", "vanishing")

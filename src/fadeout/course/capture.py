@@ -40,6 +40,8 @@ def backwards(see: Callable[[Tensor], None]) -> Iterator[None]:
 def which_backward(step: Callable[[], Any]) -> tuple[int, int, list[Tensor]]:
     """(index of the backward pass that trains most, how many there are, what is stepped next), from one real step.
 
+    A pass behind which an optimizer steps on parameters that no pass reaches comes before all others.
+
     Raises:
         FadeoutError: If the step sends nothing backward.
     """
@@ -60,7 +62,9 @@ def which_backward(step: Callable[[], Any]) -> tuple[int, int, list[Tensor]]:
             "examine: train_step= never called backward(); it must do once what the training loop does once"
         )
     counts = [len(leaves) for leaves, _ in passes]
-    which = counts.index(max(counts))
+    every = {id(p) for leaves, _ in passes for p in leaves}
+    idle = [n for n, (_, moved) in enumerate(passes) if moved and every.isdisjoint(id(p) for p in moved)]
+    which = idle[0] if idle else counts.index(max(counts))
     return which, len(counts), passes[which][1]
 
 

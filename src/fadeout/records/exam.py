@@ -136,6 +136,7 @@ class Reading:
         zero_gradients: Trained parameters whose gradient is exactly zero, or that receive none.
         silent: Those among them that receive one, of exact zeros.
         unheld: Layers with trained weights that the optimizer given does not hold.
+        moves: Layers that the training loop's step behind this backward pass moves; empty where that is not known.
         unregistered: Layers that run inside the model, which does not know them: "hids[0]".
         dormant: Share of all units that hardly respond; nan where not measured.
         rank: Effective rank of the last features; nan where not measured.
@@ -170,6 +171,7 @@ class Reading:
     zero_gradients: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     unheld: tuple[str, ...] = ()
+    moves: tuple[str, ...] = ()
     unregistered: tuple[str, ...] = ()
     dormant: float = float("nan")
     rank: float = float("nan")

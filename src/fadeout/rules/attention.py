@@ -3,7 +3,7 @@
 from fadeout.records import Evidence, Finding, Reading, TokenProfile, WontHelp
 from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import all_along, blamed, lasting, probes, settled, since
+from fadeout.rules.persistence import all_along, blamed, hindered, lasting, probes, settled, since
 
 
 def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
@@ -22,7 +22,7 @@ def attention_saturated(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         code="FO203",
         label="saturated",
-        level=blamed(reading, limits),
+        level="alarm" if live < limits.none_live and hindered(reading, limits) else blamed(reading, limits),
         since=since(reading, lambda probe: bool(_saturated(probe, limits))),
         claim=f"attention is saturated in {listed(paths)}: {live:.0%} of the softmax's rows still pass a gradient",
         where=paths,

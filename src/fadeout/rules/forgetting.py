@@ -5,7 +5,7 @@ import math
 from fadeout.records import Advice, Cause, Evidence, Finding, Kind, Reading, TimeProfile, WontHelp
 from fadeout.rules.build import advise, advised, named
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
+from fadeout.rules.persistence import all_along, hindered, learning, plateau, probes, since, stands
 from fadeout.rules.signs import gated, time_fade
 
 _KINDS: dict[str, Kind] = {
@@ -44,7 +44,8 @@ def forgetting(reading: Reading, limits: Limits) -> Finding | None:
         return _finding(reading, found, "warning" if not gated(found) else "note", limits)
     how = learning(reading, limits)
     if how in ("not", "little") and stands(flags):
-        if gated(found) and not plateau(reading, limits):
+        long = hindered(reading, limits) and all_along(flags) and reading.course.steps >= limits.plateau_steps
+        if gated(found) and not plateau(reading, limits) and not long:
             return _finding(reading, found, "warning", limits)
         return _finding(reading, found, "alarm", limits)
     return _finding(reading, found, "note", limits) if all_along(flags) else None
@@ -64,7 +65,7 @@ def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> 
         label="vanishing",
         level=level,  # type: ignore[arg-type]
         claim=f"the gradient loses {lost} on its way back through {row.steps:,} steps of {named(row.path)}: {cause}",
-        where=tuple(dict.fromkeys((_module(row.path), row.path))),
+        where=_places(reading, row),
         line=row.cut.line if row.cut is not None else row.line,
         decades=row.early,
         expected=math.nan,
@@ -81,6 +82,15 @@ def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> 
         advice=advised(_HELPS.get(cause, ())),
         wont_help=(WontHelp(what="a longer sequence", why="the first steps are out of reach already"),),
     )
+
+
+def _places(reading: Reading, row: TimeProfile) -> tuple[str, ...]:
+    """The module; of a loop of the user's own the layers whose weights its line applies."""
+    lines = {row.path, row.line} - {""}
+    applied = [w.path for w in reading.ledger.weights if w.line in lines and w.path]
+    layers = {layer.path for layer in reading.layers}
+    named = [_module(row.path), row.path]
+    return tuple(dict.fromkeys(named if not applied or _module(row.path) in layers else [*applied, *named]))
 
 
 def _module(path: str) -> str:

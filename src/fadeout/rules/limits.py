@@ -48,6 +48,7 @@ class Limits:
             4e28, constrained ones 1.6.
         distinct: What is left of the differences between streams.  ArXiv:2512.24880 and trials.
         live_rows: Share of a softmax's rows.  ArXiv:2303.06296 and trials.
+        none_live: Share of a softmax's rows below which nothing gets through.
         entropy: Of a softmax's rows over the largest.  ArXiv:2303.06296 and trials.
         alike: Distance of tokens from their mean, share of the stream.
         token: Tokens to one decade of a gate's median head.  Trials: 0.1 to 0.2 as shipped, 240
@@ -68,6 +69,7 @@ class Limits:
         blame: Part of what the trunk loses from which one layer is named for it.
         stays: Steps after which units that are still alike were never told apart: zero-initialised
             parts (LoRA, ReZero, heads) leave their symmetry with the first steps.
+        halfway: Progress below which a severe sign that was there all along is an alarm, though something is learned.
         leaves: The same where nothing is learned.
         calm_low, calm_high: `decades` between which a gradient is no suspect.  Tuned: healthy networks.
         slack: Progress above which an activation that the loss applies again is not blamed.
@@ -88,6 +90,8 @@ class Limits:
         skipped: Share of the steps that a loss scaler leaves out, from which there is no training.
         still: Largest distance of a layer's weights from their start, as a share of their size, below which the
             steps were too small to learn anything.
+        silenced: Decades that the loss sends back less than at the start, from which it no longer pushes.
+        flat: Mean slope over the largest, below which nothing gets through an activation or a gate.
         shutting: Share of a gate's elements from which it is worth a word where nothing is learned.
         bias: Mean bias over the size of a dead layer's output from which the bias has done it.
         faint_loss: Decades that the loss itself takes, from which it is named as what sends nothing.
@@ -122,6 +126,7 @@ class Limits:
     composite: float = 1.0
     distinct: float = 1e-3
     live_rows: float = 0.5
+    none_live: float = 0.05
     entropy: float = 0.05
     alike: float = 0.01
     token: float = 1.0
@@ -139,6 +144,7 @@ class Limits:
     loud: float = 10.0
     blame: float = 0.6
     stays: int = 11
+    halfway: float = 0.45
     leaves: int = 3
     calm_low: float = -2.3
     calm_high: float = 1.5
@@ -157,6 +163,8 @@ class Limits:
     first_loss: float = 5.0
     skipped: float = 0.5
     still: float = 2e-3
+    silenced: float = -4.0
+    flat: float = 0.01
     shutting: float = 0.8
     bias: float = 0.8
     faint_loss: float = -6.0

@@ -57,6 +57,8 @@ def learning(reading: Reading, limits: Limits) -> Learning:
     known = [p for p in course.learned if math.isfinite(p)]
     if not known:
         return "unknown"
+    if len(course.learned) > 1 and not any(math.isfinite(p) for p in course.learned[-2:]):
+        return "unknown"
     if math.isnan(course.constant) and known[-1] < limits.rises:
         return "unknown"  # a policy's loss, or an adversary's, may rise while it learns
     end, best = known[-1], max(known)
@@ -71,6 +73,17 @@ def blamed(reading: Reading, limits: Limits) -> Level:
     """What a sign that stands is worth: an alarm where nothing is learned, a warning else."""
     stuck = reading.course is not None and learning(reading, limits) == "not" and not falling(reading)
     return "alarm" if stuck and not (reading.course is not None and reading.course.one_class) else "warning"
+
+
+def hindered(reading: Reading, limits: Limits) -> bool:
+    """Less than half of what there is to learn was learned: a severe sign in nearly every probe is not acquitted by it.
+
+    Only where a constant output can be judged: the fall of a loss says nothing of what is left.
+    """
+    course = reading.course
+    if course is None or math.isnan(course.constant) or learning(reading, limits) == "unknown":
+        return False
+    return course.steps >= limits.enough and course.learned[-1] < limits.halfway and not course.one_class
 
 
 def falling(reading: Reading) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
 from fadeout.rules.build import advise, named, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import all_along, learning, plateau, probes, since, stands
+from fadeout.rules.persistence import all_along, hindered, learning, plateau, probes, since, stands
 from fadeout.rules.signs import hidden_saturation, output_saturation, shut_gate
 from fadeout.rules.wiring import twice
 
@@ -23,6 +23,40 @@ def saturated(reading: Reading, limits: Limits) -> Finding | None:
         _of(reading, limits, _hidden, bound=limits.saturated)
         or _of(reading, limits, shut_gate, bound=limits.shut)
         or _of(reading, limits, _output, bound=limits.output_saturated)
+        or _certain(reading, limits)
+    )
+
+
+def _certain(reading: Reading, limits: Limits) -> Finding | None:
+    """A loss that sends back decades less than at the start, though nothing is solved: a judge that is certain."""
+    course = reading.course
+    if course is None or course.broken is not None or learning(reading, limits) not in ("not", "unknown"):
+        return None
+    sent = [max((w.norm for w in probe.ledger.weights if w.last), default=math.nan) for probe in course.probes]
+    first, last = course.probes[0].loss, course.probes[-1].loss
+    if course.backwards == 1 and not abs(last) >= 0.5 * abs(first):
+        return None  # so little is left to be sent because the loss is solved
+    flags = [value <= sent[0] + limits.silenced for value in sent]
+    if not math.isfinite(sent[0]) or not flags[-1] or 2 * sum(flags) < len(flags):
+        return None
+    start = course.probes[flags.index(True)].step
+    fallen = sent[-1] - sent[0]
+    return remark(
+        reading,
+        code="FO106",
+        label="saturated",
+        level="alarm",
+        claim="the loss itself sends back "
+        + ("nothing any more" if fallen == -math.inf else f"{-fallen:.0f} decades less than at the start")
+        + ": what judges the output, or the end of the network, has become certain",
+        where=[w.path for w in reading.ledger.weights if w.last],
+        since=start,
+        evidence=(Evidence(name="gradient of the loss", value=fallen, bound=limits.silenced, unit="decades"),),
+        helps=(
+            "a loss that still pushes where the judge is certain: -log D(G(z)) in place of log(1 - D(G(z)))",
+            "fewer or slower steps of the judge, or a penalty on its gradient",
+        ),
+        wont=_WONT,
     )
 
 
@@ -60,6 +94,8 @@ def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | N
             else None
         )
     if how == "unknown" or (len(flags) >= 4 and plateau(reading, limits)):
+        return "alarm"
+    if start is not None and start.mean_slope < limits.flat and hindered(reading, limits):
         return "alarm"
     return "warning" if reading.course.learned[-1] < limits.slack else None
 

@@ -39,7 +39,7 @@ def _idle_term(reading: Reading) -> Finding | None:
         reading,
         claim=f"one of the {len(reading.terms)} terms of the loss ({made}) gives "
         f"no gradient to anything that the step trains{cut}; only the others do",
-        where=(),
+        where=reading.moves,
         line=one.line,
         helps=("removing the detach() or no_grad() between that term and what is trained",),
     )
@@ -54,6 +54,7 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
     every = probes(reading)
     asked = [layer for layer in reading.layers if layer.trained]
     held = {layer.path for layer in asked if not reading.optimizer or not math.isnan(layer.update_ratio)}
+    held = set(reading.moves) or held
     lost = [
         path
         for path in (*reading.detached, *reading.unrecorded)
@@ -62,21 +63,27 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
     if not lost:
         return None
     gap = _gap(reading, lost)
-    if not reading.optimizer:
+    if not reading.optimizer and not reading.moves:
         alarm = gap is not None and gap.op == "checkpoint"
     elif reading.course is None:  # no path is no path in one step as well; but a spare head may be meant
         alarm = 2 * len(lost) >= len(held)
     else:
-        alarm = learning(reading, limits) in ("not", "little")
+        unjudged = math.isnan(reading.course.constant) and 2 * len(lost) >= len(held)
+        alarm = learning(reading, limits) in ("not", "little") or unjudged or len(lost) == len(held)
     found = _finding(
         reading,
-        claim=f"no gradient path leads to {len(lost)} of the {len(held)} layers that "
-        f"{f'{reading.optimizer} is to train' if reading.optimizer else 'require a gradient'}{_words(gap)}",
+        claim=f"no gradient path leads to {len(lost)} of the {len(held)} layers that {_meant(reading)}{_words(gap)}",
         where=_beside(gap, lost),
         line=gap.line if gap is not None else "",
         helps=(_remedy(gap),),
     )
     return found if alarm else replace(found, level="warning")
+
+
+def _meant(reading: Reading) -> str:
+    if reading.moves:
+        return "the training step moves"
+    return f"{reading.optimizer} is to train" if reading.optimizer else "require a gradient"
 
 
 def _since(reading: Reading) -> int:
@@ -155,9 +162,10 @@ def _words(gap: Gap | None) -> str:
 
 def _beside(gap: Gap | None, lost: list[str]) -> tuple[str, ...]:
     """The place that lets go, where it is a layer, and the lost layers, the one beside it first; then a container."""
-    place = [gap.path] if gap is not None and gap.path else []
-    layers = [*place, *reversed(lost)] if place and place[0] in lost else [*reversed(lost), *place]
-    return tuple(dict.fromkeys(layers))
+    if gap is None or not gap.path:
+        return tuple(reversed(lost))
+    inside = [path for path in reversed(lost) if path == gap.path or path.startswith(f"{gap.path}.")]
+    return tuple(dict.fromkeys([*inside, *reversed(lost), gap.path]))
 
 
 def _killed(reading: Reading) -> Finding | None:

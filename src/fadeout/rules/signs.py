@@ -53,8 +53,12 @@ def hidden_saturation(reading: Reading) -> Layer | None:
 
 
 def shut_gate(reading: Reading, limits: Limits) -> Layer | None:
-    """A gate that is shut or open for good on nearly every element."""
-    known = [r for r in reading.layers if r.gated and r.saturated >= limits.shut and r.path not in is_last(reading)]
+    """A gate that is shut or open for good on nearly every element; one that is merely biased still passes a slope."""
+    known = [
+        r
+        for r in reading.layers
+        if r.gated and r.saturated >= limits.shut and r.mean_slope < limits.flat and r.path not in is_last(reading)
+    ]
     return max(known, key=lambda layer: layer.saturated, default=None)
 
 

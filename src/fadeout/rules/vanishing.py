@@ -1,8 +1,9 @@
 """FO101: the gradient fades out between the last weight layer and the first."""
 
 import math
+from itertools import pairwise
 
-from fadeout.records import Advice, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
+from fadeout.records import Advice, Chain, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
 from fadeout.rules.build import advise, advised, named
 from fadeout.rules.causes import causes_by_account
 from fadeout.rules.few_values import of_pairs, on_this_batch
@@ -108,7 +109,8 @@ def _culprit(probe: Reading, limits: Limits) -> list[str]:
 def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
     """A side branch, or a stretch in the middle, that fades though the first layers are reached another way."""
     flags = [chain_fades(probe, limits) for probe in probes(reading)]
-    chain = chain_fade(next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading))
+    shown = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)
+    chain = chain_fade(shown)
     if chain is None or not any(flags):
         return None
     if reading.course is None:
@@ -131,7 +133,7 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         level=level,
         claim=f"the gradient loses {-chain.lost:.1f} decades in the chain from {named(chain.layers[0])} "
         f"to {named(chain.lowest)}{chance}",
-        where=tuple(dict.fromkeys((chain.lowest, *reversed(chain.layers)))),
+        where=tuple(dict.fromkeys((*_steepest(shown, chain), chain.lowest, *reversed(chain.layers)))),
         line=next((w.line for w in reading.ledger.weights if w.path == chain.lowest), ""),
         decades=chain.lost,
         expected=math.nan,
@@ -144,6 +146,17 @@ def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
         advice=advised(_HELPS["weight"]),
         wont_help=_wont_help(reading, "weight"),
     )
+
+
+def _steepest(reading: Reading, chain: Chain) -> list[str]:
+    """The layer of a chain through which most is lost: from the gradient at its output to that at the one before."""
+    norms = {w.path: w.norm for w in reading.ledger.weights}
+    lost = [
+        (norms[before] - norms[layer], layer)
+        for layer, before in pairwise(chain.layers)
+        if layer in norms and before in norms and math.isfinite(norms[layer])
+    ]
+    return [min(lost)[1]] if lost else []
 
 
 def fades(probe: Reading, limits: Limits) -> bool:

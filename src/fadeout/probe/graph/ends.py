@@ -102,16 +102,20 @@ def _cut_frozen(walk: Walk, ends: dict[Slot, tuple[What, str]]) -> None:
         sees = [i in alive for i in range(size)]
         for i in range(size - 1, -1, -1):
             sees[i] = sees[i] or any(sees[j] for j, _ in walk.next[i] if j >= 0)
-        frozen = {i for i in frozen if not sees[i]}
+        left = {i for i in frozen if not sees[i]}
+        if left == frozen:  # that leaf lies below none of them
+            break
+        frozen = left
     else:
         return
     walk.cut = cut
+    slots = _slots(walk)
     for i in {i for i, _ in cut}:
         onward = [
             j for k, (j, _) in enumerate(walk.next[i]) if j >= 0 and (i, k) not in cut and not _trains_only(walk, j)
         ]
         if not onward:
-            for slot in slots_of(walk, i):
+            for slot in slots.get(i, [0]):
                 ends[(i, slot)] = ("weight", walk.origin(i)[0])
     for end in [e for e in ends if e[0] not in below]:
         del ends[end]
@@ -140,8 +144,16 @@ def _reachable(walk: Walk, *, cut: set[tuple[int, int]]) -> set[int]:
 
 
 def slots_of(walk: Walk, i: int) -> list[int]:
-    slots = sorted({slot for edges in walk.next for j, slot in edges if j == i})
-    return slots or [0]
+    return _slots(walk).get(i, [0])
+
+
+def _slots(walk: Walk) -> dict[int, list[int]]:
+    """The slots of every node that some edge leads to."""
+    found: dict[int, set[int]] = {}
+    for edges in walk.next:
+        for j, slot in edges:
+            found.setdefault(j, set()).add(slot)
+    return {i: sorted(slots) for i, slots in found.items()}
 
 
 def _lowest(walk: Walk) -> dict[Slot, tuple[What, str]]:

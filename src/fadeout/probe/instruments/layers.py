@@ -59,6 +59,7 @@ class Layers(Instrument):
             "on_paper": len(ran),
             "detached": tuple(row.row.path for row in rows if row.detached),
             "unrecorded": tuple(row.row.path for row in rows if row.unrecorded),
+            "moves": _moved(seen, rows),
             "unheld": tuple(row.row.path for row in rows if row.unheld),
             "equal_units": _equal_units(rows, seen.ledger),
         }
@@ -238,6 +239,13 @@ def _readers(first: Pass, units: Units) -> dict[int, Slope]:
             if source[j] >= 0:
                 readers[source[j]] = units.slopes[i]
     return readers
+
+
+def _moved(seen: Observed, rows: list[Row]) -> tuple[str, ...]:
+    """Layers that the step behind this backward pass is known to move."""
+    names = seen.held.question.trains
+    homes = {readable_path(name.rpartition(".")[0]) for name in names or ()}
+    return tuple(row.row.path for row in rows if row.row.path in homes)
 
 
 def _alike(module: nn.Module, matrices: list[Tensor], weights: Weights) -> bool:

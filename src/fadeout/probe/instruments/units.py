@@ -32,6 +32,11 @@ _APPLIES = frozenset(
     """linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d embedding embedding_bag
     addmm mm matmul bmm baddbmm einsum mv addmv lstm gru rnn_tanh rnn_relu __matmul__ __rmatmul__""".split()
 )
+_HANDS_ON = frozenset(
+    """Select Slice Unbind Split SplitWithSizes Rsub Sub Neg Add Unsqueeze Squeeze View Reshape ReshapeAlias Expand
+    Transpose T Permute Repeat Clone UnsafeView UnsafeSplit""".split()
+)
+HANDED_ON = 4  # operations between a gate and its product
 _ADDS = frozenset({"add", "__add__", "__radd__"})  # not in place: the stream would be overwritten already
 STAND_INS = frozenset({"dyt", "dynamictanh", "dynamicerf", "derf"})  # elementwise maps in place of norms
 _UNPACK = frozenset({"to", "detach", "copy_", "empty_like", "empty", "pin_memory", "cuda", "cpu"})
@@ -229,16 +234,14 @@ class Units(Instrument):
             part = flat[:: stride(flat.numel(), WIDE)].float()
             top: Tensor | float = supremum if supremum is not None else units.max().float()  # type: ignore[union-attr]
             asked = {"mean": part.mean() / top}
-            if known.dies and units is not None:
+            if known.dies and units is not None and _rectifies(node):
                 asked["dead"] = (units == 0).float().mean()
                 rows.append(count)
             if known.bounded:
                 asked["saturated"] = (part < SATURATED * top).float().mean()
             if graph.owner[i].lower() in STAND_INS:
                 asked["live"] = (part > LIVE * top).float().mean()
-            gated = any(
-                kinds.base_name(graph.names[c]) == "Mul" and len(graph.edges[c]) > 1 for c in consumers.get(i, ())
-            )
+            gated = _multiplies(graph, consumers, i)
             blank = Slope(
                 name=graph.op[i], gated=gated, path=graph.path[i], units=width, owner=graph.owner[i],
                 rows=count, asked=tuple(asked),
@@ -312,6 +315,26 @@ def unit_axis(node: Node | None, dims: int) -> int:
             if kinds.is_matrix(node.name()):
                 break
     return 1 if dims >= 4 else dims - 1
+
+
+def _rectifies(node: Node) -> bool:
+    """False for a clamp at another bound than 0, which keeps numbers in range and makes no units."""
+    bound = getattr(node, "_saved_min", 0)
+    return bound is None or isinstance(bound, Tensor) or float(bound) == 0
+
+
+def _multiplies(graph: Graph, consumers: dict[int, list[int]], i: int) -> bool:
+    """Whether a result is a gate: multiplied by something, itself or one minus it, as a whole or step by step."""
+    waiting, seen = [(c, 0) for c in consumers.get(i, ())], set[int]()
+    while waiting:
+        node, depth = waiting.pop()
+        name = kinds.base_name(graph.names[node])
+        if name == "Mul" and len(graph.edges[node]) > 1:
+            return True
+        if depth < HANDED_ON and name in _HANDS_ON and len(graph.edges[node]) == 1 and node not in seen:
+            seen.add(node)
+            waiting += [(c, depth + 1) for c in consumers.get(node, ())]
+    return False
 
 
 def _units(magnitude: Tensor, unit: int) -> tuple[int, int]:
