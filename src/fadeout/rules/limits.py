@@ -88,7 +88,6 @@ class Limits:
         skipped: Share of the steps that a loss scaler leaves out, from which there is no training.
         still: Largest distance of a layer's weights from their start, as a share of their size, below which the
             steps were too small to learn anything.
-        shutting: Share of a gate's elements from which it is worth a word where nothing is learned.
         bias: Mean bias over the size of a dead layer's output from which the bias has done it.
         faint_loss: Decades that the loss itself takes, from which it is named as what sends nothing.
     """
@@ -157,7 +156,6 @@ class Limits:
     first_loss: float = 5.0
     skipped: float = 0.5
     still: float = 2e-3
-    shutting: float = 0.8
     bias: float = 0.8
     faint_loss: float = -6.0
 
