@@ -92,7 +92,6 @@ class Limits:
             steps were too small to learn anything.
         silenced: Decades that the loss sends back less than at the start, from which it no longer pushes.
         flat: Mean slope over the largest, below which nothing gets through an activation or a gate.
-        shutting: Share of a gate's elements from which it is worth a word where nothing is learned.
         bias: Mean bias over the size of a dead layer's output from which the bias has done it.
         faint_loss: Decades that the loss itself takes, from which it is named as what sends nothing.
     """
@@ -165,7 +164,6 @@ class Limits:
     still: float = 2e-3
     silenced: float = -4.0
     flat: float = 0.01
-    shutting: float = 0.8
     bias: float = 0.8
     faint_loss: float = -6.0
 

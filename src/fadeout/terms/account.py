@@ -69,6 +69,14 @@ ACCOUNT: tuple[Term, ...] = (
         also="chains",
     ),
     term(
+        "nearly shut gate",
+        "A trained factor at the end of a residual branch that starts near zero, such as a LayerScale of 1e-6. The "
+        "gradient loses decades there only at the start, for the factor opens in the first steps. A verdict leaves "
+        "them out: it is held against `ledger.opened`, the decades without `ledger.shut`.",
+        also="nearly shut, nearly shut gates, opened, shut, LayerScale",
+        more="FO101",
+    ),
+    term(
         "end",
         "A place where the account stops on the side of the data: an input, the output of an embedding, or the first "
         "trained operation of a part that no data enters.",

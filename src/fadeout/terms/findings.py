@@ -12,7 +12,8 @@ FINDINGS: tuple[Term, ...] = (
     ),
     term(
         "alarm",
-        "The gravest level of a finding: this keeps the network from learning. Only an alarm changes the verdict.",
+        "The gravest level of a finding: this keeps the network from learning. Only an alarm changes the verdict. Of "
+        "several the one whose sign began first stands first and gives the verdict its word.",
         also="alarms",
     ),
     term(

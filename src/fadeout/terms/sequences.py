@@ -23,6 +23,21 @@ SEQUENCES: tuple[Term, ...] = (
         also="distance curve, distance_curve",
         more="docs/time.md",
     ),
+    term(
+        "loop",
+        "A recurrence that is written in Python: a module, or lines of code, that run eight times or more, each time "
+        "on their own last result, on new data and with the same weights. A stack of layers is none, nor is an "
+        "iteration towards a fixed point.",
+        also="loops, hand-written loop, hand-written loops",
+        more="FO108, docs/time.md",
+    ),
+    term(
+        "decay",
+        "A fixed factor by which a loop multiplies its state, the same at every step. Below 1 the gradient fades "
+        "along time by that factor a step.",
+        also="decays",
+        more="FO108",
+    ),
     term("lag", "Time steps back, counted from the last one.", also="lags, steps back"),
     term(
         "paths",

@@ -24,10 +24,18 @@ STEPS: tuple[Term, ...] = (
     ),
     term(
         "sign",
-        "What a rule looks for at one probe. It stands if the last probe shows it, or half of at least three. It "
-        "stands all along if the first, the last and four fifths of all probes show it.",
-        also="signs, stands, all along, persist, persistence",
+        "What a rule looks for at one probe. It stands, or persists, if the last probe shows it, or half of at least "
+        "three. It is there all along if four fifths of all probes show it, the last or the one before it among them. "
+        "It came and stayed if it is there all along, or in the last probe and in one of the two before.",
+        also="signs, stands, all along, persist, persists, persistence, came and stayed",
         more="docs/findings/index.md",
+    ),
+    term(
+        "terms of the loss",
+        "Where the loss is a sum: what each of its terms sends back by itself, and whom it reaches. A term that "
+        "reaches nothing of what the step trains does nothing.",
+        also="loss terms, loss term, term of the loss",
+        more="FO103",
     ),
     term("reading", "What an exam measures, without what it concludes; `fadeout.read` returns one.", also="read"),
     term(

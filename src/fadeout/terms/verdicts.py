@@ -5,7 +5,7 @@ from fadeout.terms.term import Term, term
 VERDICTS: tuple[Term, ...] = (
     term(
         "verdict",
-        "One word for the whole exam. It is the label of the gravest alarm; without an alarm it is 'flows', and "
+        "One word for the whole exam. It is the label of the first alarm; without an alarm it is 'flows', and "
         "'undetermined' where nothing could be judged.",
         more="docs/truth.md",
     ),
@@ -46,21 +46,23 @@ VERDICTS: tuple[Term, ...] = (
     term(
         "bad_init",
         "The initial weights are such that training can hardly leave them: all units of a layer start alike, or the "
-        "first output is tens of times larger than the targets.",
+        "first output is far too large. Too large means tens of times the targets, or a loss many times that of the "
+        "best constant output.",
         also="bad init, bad initialisation, bad initialization",
         more="FO107",
     ),
     term(
         "severed",
         "No gradient at all reaches layers that should be trained, for example because of a detach() or a no_grad() "
-        "on the way. The report names the operation and its source line where it could see them.",
+        "on the way; or one term of a summed loss reaches nothing that is trained. The report names the operation and "
+        "its source line where it could see them.",
         also="severed gradient, cut off, no gradient",
         more="FO103",
     ),
     term(
         "not_finite",
         "The loss, an activation, a gradient or a parameter is inf or nan. The report names the first operation that "
-        "made such a value.",
+        "made such a value, and the rows of the batch in which it did.",
         also="not finite, nan, inf, origin",
         more="FO104",
     ),
@@ -84,7 +86,7 @@ PROGRESS: tuple[Term, ...] = (
         "unknown",
         "Progress is unknown: a single step cannot tell whether a network learns. Give batches, an optimizer and "
         "steps=100, and a copy is trained to find out. It stays unknown where no output that ignores the input can be "
-        "judged, or where the loss still falls at the end.",
+        "judged and the loss rises, or where the loss still falls at the end.",
     ),
     term(
         "learns",
@@ -100,7 +102,8 @@ PROGRESS: tuple[Term, ...] = (
     term(
         "does_not_learn",
         "After the training steps that were done on the copy the network is hardly better than the best output that "
-        "ignores the input: it gained less than 5 % of what there is to learn.",
+        "ignores the input: it gained less than 5 % of what there is to learn. The report then begins with DOES NOT "
+        "LEARN, even where the gradient flows.",
         also="does not learn, nothing is learned",
         more="FO302",
     ),
