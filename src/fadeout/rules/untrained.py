@@ -38,7 +38,7 @@ def unheld(reading: Reading, limits: Limits) -> Finding | None:
         code="FO221",
         label="flows",
         level="warning",
-        claim=f"{len(left)} of {len(trained)} trainable layers are not in the optimizer: {listed(left)} "
+        claim=f"the optimizer does not hold {len(left)} of {len(trained)} trainable layers: {listed(left)} "
         f"receive{'s' if len(left) == 1 else ''} a gradient and never move{'s' if len(left) == 1 else ''}",
         where=left,
         evidence=(Evidence(name="layers not in the optimizer", value=float(len(left)), bound=0.0, unit="layers"),),
