@@ -117,7 +117,7 @@ def layer_rows(seen: Observed, units: Units, weights: Weights, hunt: Hunt | None
         outputs = [units.seen[i] for i in nodes if i in units.seen]
         if not outputs and path in units.seen:
             outputs = [units.seen[path]]
-        slope = next((readers[i] for i in nodes if i in readers), None)
+        slope = _of_all_uses([readers[i] for i in nodes if i in readers])
         rows.append(
             Row(
                 row=Layer(
@@ -239,6 +239,26 @@ def _readers(first: Pass, units: Units) -> dict[int, Slope]:
             if source[j] >= 0:
                 readers[source[j]] = units.slopes[i]
     return readers
+
+
+def _of_all_uses(slopes: list[Slope]) -> Slope | None:
+    """One row for a layer that is used several times: a unit is dead only if it is so in every use."""
+    if len(slopes) < 2:
+        return slopes[0] if slopes else None
+
+    def known(name: str) -> list[float]:
+        return [v for v in (float(getattr(slope, name)) for slope in slopes) if not math.isnan(v)]
+
+    return replace(
+        slopes[0],
+        dead=min(known("dead"), default=math.nan),
+        saturated=_mean(known("saturated")),
+        mean=_mean(known("mean")),
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def _moved(seen: Observed, rows: list[Row]) -> tuple[str, ...]:
