@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fadeout
+from fadeout.call.question import Question
 from fadeout.call.standard import against_constants
+from fadeout.probe.reading import take_reading
 
 DRAW = torch.Generator().manual_seed(0)
 X = torch.randn(128, 6, generator=DRAW)
@@ -217,3 +219,21 @@ def test_the_account_by_term_is_that_of_plain_autograd(seed, count, scales):
     for said, term in zip(found.terms, terms(model), strict=True):
         (first,) = torch.autograd.grad(term, [model[0].weight], retain_graph=True)
         assert said.first == pytest.approx(float(first.norm()), rel=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), scale=st.floats(1, 300), classes=st.booleans())
+def test_the_share_of_wrong_and_silent_rows_is_that_of_plain_autograd(seed, scale, classes):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3 if classes else 1), nn.Sigmoid())
+    with torch.no_grad():
+        model[2].weight.mul_(scale)
+    y = torch.randint(3, (128,)) if classes else (X[:, :1] > 0).float()
+    loss = (lambda o, t: -o.gather(1, t[:, None]).mean()) if classes else F.mse_loss
+    reading = take_reading(Question(verb="examine", model=model, batch=(X, y), loss=loss)).reading
+    z = model[:3](X).detach().requires_grad_()
+    output = torch.sigmoid(z)
+    (sent,) = torch.autograd.grad(loss(output, y), [z])
+    rows = sent.norm(dim=1)
+    wrong = output.argmax(1) != y if classes else (output - y).abs().squeeze(1) > 0.5 * y.std()
+    assert reading.silent_rows == pytest.approx(float((wrong & (rows < 1e-3 * rows.max())).double().mean()), abs=0.02)

@@ -142,6 +142,7 @@ class Reading:
         rank: Effective rank of the last features; nan where not measured.
         gaps: Where the forward lets go of the graph.
         terms: Of the loss, where it is a sum.
+        silent_rows: Share of the batch's rows that are wrong and send next to nothing back; nan where not known.
         biases: (layer, mean of its bias) where that is far from 0.
         course: What the steps after this one showed; None in one step.
     """
@@ -179,6 +180,7 @@ class Reading:
     unrecorded: tuple[str, ...] = ()
     biases: tuple[tuple[str, float], ...] = ()
     terms: tuple[LossTerm, ...] = ()
+    silent_rows: float = float("nan")
     course: "Course | None" = None
 
 

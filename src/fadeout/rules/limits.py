@@ -93,6 +93,7 @@ class Limits:
         silenced: Decades that the loss sends back less than at the start, from which it no longer pushes.
         flat: Mean slope over the largest, below which nothing gets through an activation or a gate.
         bias: Mean bias over the size of a dead layer's output from which the bias has done it.
+        silent_rows: Share of the rows that are wrong and send a thousandth of the largest, from which it is said.
         faint_loss: Decades that the loss itself takes, from which it is named as what sends nothing.
     """
 
@@ -165,6 +166,7 @@ class Limits:
     silenced: float = -4.0
     flat: float = 0.01
     bias: float = 0.8
+    silent_rows: float = 0.1
     faint_loss: float = -6.0
 
 

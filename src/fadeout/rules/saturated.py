@@ -71,7 +71,7 @@ def _of(reading: Reading, limits: Limits, find: Find, *, bound: float) -> Findin
     start = since(reading, lambda p: find(p, limits) is not None)
     held = bound if reading.course is not None else max(bound, limits.saturated_at_start)
     wide = _off_scale(probe, layer, limits)
-    return _finding(reading, probe, layer, level, held, find is _output, start, wide)
+    return _finding(reading, probe, layer, level, held, find is _output, start, wide, limits)
 
 
 def _level(reading: Reading, limits: Limits, flags: list[bool], start: Layer | None, *, output: bool) -> Level | None:
@@ -116,13 +116,26 @@ def _off_scale(probe: Reading, layer: Layer, limits: Limits) -> bool:
 
 
 def _finding(
-    reading: Reading, probe: Reading, layer: Layer, level: Level, bound: float, output: bool, start: int, wide: bool
+    reading: Reading,
+    probe: Reading,
+    layer: Layer,
+    level: Level,
+    bound: float,
+    output: bool,
+    start: int,
+    wide: bool,
+    limits: Limits,
 ) -> Finding:
     helps = (
         *((advise("normalising the input: mean 0, spread 1", "standard_input"),) if wide else ()),
         advise("smaller initial weights (Glorot)", "glorot_init"),
         advise("a normalisation before the activation", "layer_norm", "batch_norm"),
         *(("a loss that takes logits, without an activation of its own",) if output else ()),
+    )
+    rows = (
+        f"; {probe.silent_rows:.0%} of the rows are wrong and send next to nothing back"
+        if output and probe.silent_rows >= limits.silent_rows
+        else ""
     )
     paths = tuple(dict.fromkeys([layer.path, *(r.path for r in probe.layers if not output and r.saturated > bound)]))
     return remark(
@@ -131,7 +144,7 @@ def _finding(
         label="saturated",
         level=level,
         claim=f"{layer.saturated:.0%} of the {layer.activation} behind {named(layer.path)} is saturated: "
-        f"its mean slope is {layer.mean_slope:.2g} of the largest",
+        f"its mean slope is {layer.mean_slope:.2g} of the largest{rows}",
         where=paths,
         since=start,
         evidence=(

@@ -283,6 +283,12 @@ def elsewhere(reading: Reading, limits: Limits) -> Finding | None:
 def _of_the_loss(reading: Reading, limits: Limits) -> list[str]:
     """What the loss itself explains: it is certain, or it differentiates what has no second derivative."""
     found = []
+    rows = probes(reading)[-1].silent_rows
+    if rows >= limits.silent_rows:
+        found.append(
+            f"an output without a flat end (logits, no sigmoid or softmax before the loss): {rows:.0%} of the rows are "
+            "wrong and send next to nothing back"
+        )
     lost = dict(reading.ledger.by_kind).get("loss", 0.0)
     if reading.signal is not None and reading.signal.bends_twice:
         found.append(

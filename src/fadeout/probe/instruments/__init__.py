@@ -10,6 +10,7 @@ from fadeout.probe.instruments.loss_terms import LossTerms
 from fadeout.probe.instruments.mixing import Mixing
 from fadeout.probe.instruments.origin import Origins
 from fadeout.probe.instruments.reach import Reach
+from fadeout.probe.instruments.rows import Rows
 from fadeout.probe.instruments.signal import Signals
 from fadeout.probe.instruments.sketch import Sketcher
 from fadeout.probe.instruments.units import Units
@@ -30,6 +31,7 @@ INSTRUMENTS: tuple[type[Instrument], ...] = (  # they measure in this order: a l
     Layers,
     Way,
     Signals,
+    Rows,
     LossTerms,
     BatchNorms,
     Unregistered,

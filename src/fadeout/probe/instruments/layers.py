@@ -249,14 +249,11 @@ def _of_all_uses(slopes: list[Slope]) -> Slope | None:
     def known(name: str) -> list[float]:
         return [v for v in (float(getattr(slope, name)) for slope in slopes) if not math.isnan(v)]
 
-    def average(values: list[float]) -> float:
-        return math.fsum(values) / len(values) if values else math.nan
-
     return replace(
         slopes[0],
         dead=min(known("dead"), default=math.nan),
-        saturated=average(known("saturated")),
-        mean=average(known("mean")),
+        saturated=_mean(known("saturated")),
+        mean=_mean(known("mean")),
     )
 
 
