@@ -70,7 +70,7 @@ def followed(name: str) -> tuple[str, str, float]:
     for one in treatments:
         try:
             receipt = BY_ID[one].apply(Patient(model=made.model, optimizer=made.optimizer, batch=batch, loss=made.loss))
-        except (FadeoutError, KeyError):
+        except (FadeoutError, KeyError, ValueError, TypeError):  # it does not fit this program
             continue
         optimizer = receipt.optimizer if receipt.optimizer is not None else made.optimizer
         setup = Setup(

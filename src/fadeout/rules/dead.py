@@ -46,6 +46,8 @@ def dead_units(reading: Reading, limits: Limits) -> Finding | None:
             return None
         if how == "little" and not all_along(whole[1:] or whole) and not whole[-1]:
             return None
+        if _slowly(reading, whole, limits):
+            level = "warning"
     else:
         if not _part(reading, limits):
             return None
@@ -56,6 +58,12 @@ def dead_units(reading: Reading, limits: Limits) -> Finding | None:
     if found is None:
         return None
     return _finding(reading, probe, seen[at], found, level, limits)
+
+
+def _slowly(reading: Reading, whole: list[bool], limits: Limits) -> bool:
+    """Units that lived for some steps and that no hot step has killed: they die of what they are taught, too."""
+    died = next(probe.step for probe, flag in zip(probes(reading), whole, strict=True) if flag)
+    return died >= limits.stays and not _hot(reading, limits)
 
 
 def _whole(found: Dead, limits: Limits) -> bool:

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from fadeout.records import Advice, Evidence, Finding, Gap, Reading
-from fadeout.rules.build import advise, advised, named
+from fadeout.rules.build import advise, advised, listed, named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes
 from fadeout.rules.signs import all_zero
@@ -110,11 +110,19 @@ def nothing_at_all(reading: Reading, limits: Limits) -> Finding | None:
         + (", in nearly every probe, and the loss is not solved" if reading.course is not None else ""),
         where=tuple(layer.path for layer in reading.layers if layer.trained),
         line="",
-        helps=(
-            advise("scaling the loss, where float16 flushes it", "loss_scaling"),
-            "looking at what the loss masks or ignores",
-        ),
+        helps=_of_nothing(reading),
     )
+
+
+def _of_nothing(reading: Reading) -> tuple[Advice | str, ...]:
+    """What may make every gradient zero: float16, weights that are all zero, or the loss."""
+    zeros = [layer.path for layer in reading.layers if layer.trained and layer.weight_rms == 0]
+    first: tuple[Advice | str, ...] = ()
+    if reading.dtype == "float16":
+        first = (advise("scaling the loss, which float16 flushes, or bf16", "loss_scaling", "bf16"),)
+    elif zeros:
+        first = (advise(f"random initial weights in {listed(zeros)}, which are all zero", "critical_init"),)
+    return (*first, "looking at what the loss masks or ignores", "looking at what each layer hands on: is it constant?")
 
 
 def _no_path(reading: Reading) -> Finding | None:
