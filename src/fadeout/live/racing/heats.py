@@ -135,7 +135,7 @@ def failure(ran: Ran, limit: float) -> str:
         return f"fadeout could not begin in the script's process: {said.group(1)}"
     if report is None:
         return "the script never imported torch, or runs under a Python that can't be reached (-I, -S, -E)"
-    if not report.marks:
+    if not report.steps:
         return "no optimizer of torch.optim ever made a step"
     return ""
 

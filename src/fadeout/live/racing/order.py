@@ -5,6 +5,8 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from fadeout.live.racing.rounds import fewest
+
 VARIABLE = "FADEOUT_RACE"
 QUIET = {  # trackers write into accounts and folders that are not the race's
     "WANDB_MODE": "disabled",
@@ -61,7 +63,7 @@ class Report:
         end: "stopped": by us, after the steps that were asked for; "ended": the script came to its own end.
         steps: Of every optimizer, in the order of their first steps.
         losses: Of every backward pass; nan where it was no scalar.
-        marks: (optimizer, backward passes so far) at every optimizer step.
+        marks: (optimizer, backward passes so far) at every optimizer step, and where a loss scaler left one out.
         random, inputs: Digests of the random state and of what the network was given, one a step.
         constant: What would be sent backward for the best constant output; nan where not known.
         sampled: The script drew from what its network computed, and may learn from what came of it.
@@ -93,8 +95,8 @@ class Report:
 
     @property
     def reached(self) -> int:
-        """Steps of the optimizer that made fewest."""
-        return min(self.steps, default=0)
+        """Steps of the network that made fewest, with those that a loss scaler left out."""
+        return fewest(self.marks) if self.steps else 0
 
 
 def report_from(text: str) -> Report:

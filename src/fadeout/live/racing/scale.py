@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fadeout.live.racing.order import Report
+from fadeout.live.racing.rounds import losses_by_group
 
 SMOOTHED = 10  # the last tenth of the steps, at least LEAST of them
 LEAST = 5
@@ -53,15 +54,8 @@ def smoothed(values: Sequence[float], until: int) -> float:
 
 
 def losses_of(report: Report) -> tuple[tuple[float, ...], ...]:
-    """The losses of every optimizer's steps: all that was sent backward since the step before, of any optimizer."""
-    series: dict[int, list[float]] = {}
-    done = 0
-    for optimizer, until in report.marks:
-        part = list(report.losses[done:until])
-        done = max(done, until)
-        if part:
-            series.setdefault(optimizer, []).append(sum(part))
-    return tuple(tuple(values) for values in series.values())
+    """A loss for every step, of every group of optimizers that train together."""
+    return losses_by_group(report.losses, report.marks)
 
 
 def metric_of(output: str, pattern: str) -> Series | None:
