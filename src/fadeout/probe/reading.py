@@ -10,9 +10,9 @@ from torch import nn
 from fadeout.call.batch import Closure
 from fadeout.call.question import Question
 from fadeout.probe.instruments import INSTRUMENTS, Held, How, Instrument, Observed
+from fadeout.probe.instruments.several import several
 from fadeout.probe.instruments.sketch import Sketch, Sketcher
 from fadeout.probe.instruments.units import Units
-from fadeout.probe.instruments.several import several
 from fadeout.probe.instruments.updates import optimizers_in
 from fadeout.probe.session import Session
 from fadeout.records import Reading

@@ -19,6 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.live.calls import Calls
 from fadeout.live.losses import WRAPS
+from fadeout.live.norms import is_sharded
 from fadeout.live.racing.chance import Chance
 from fadeout.live.racing.digest import Digest
 from fadeout.live.racing.dose import give
@@ -32,6 +33,7 @@ from fadeout.live.racing.seeds import sow
 from fadeout.live.racing.spelling import read
 from fadeout.live.racing.standard import Answers
 from fadeout.live.racing.start_weights import begin_from, keep
+from fadeout.live.racing.trackers import Trackers
 from fadeout.live.racing.untouched import Untouched
 from fadeout.store.contract import plain
 
@@ -56,7 +58,8 @@ class Entrant:
         self.order = order
         self.process = os.getpid()
         self.digest = Digest()
-        self.files = Untouched(order.folder)
+        self.files = Untouched(order.folder, order.begun)
+        self.trackers = Trackers(order.folder)
         self.answers = Answers()
         self.chance = Chance()
         self.first = FirstCalls(self._met)
@@ -97,6 +100,7 @@ class Entrant:
         if self.order.role == "scout":
             self.loaded.begin()
         self.files.begin()
+        self.trackers.begin()
         self.chance.begin()
         atexit.register(self._write, "ended")
         if hasattr(os, "register_at_fork"):
@@ -170,6 +174,12 @@ class Entrant:
             return
         self.expected += 1
         self._watch_inputs(meeting)
+        if _in_shards(meeting.called):
+            self.failed = (
+                "the network's weights are sharded, so no process holds all of a weight, and no treatment can be given; "
+                "race the script without sharding, on a smaller network if it must be"
+            )
+            self._stop()
         if self.order.role == "scout":
             if self._meeting is None or _size(meeting.model) > _size(self._meeting.model):
                 self._meeting = meeting
@@ -309,6 +319,8 @@ class Entrant:
             failed=self.failed,
             written=tuple(self.files.written),
             saved=tuple(self.files.saved),
+            logged=tuple(self.trackers.logged),
+            trackers=tuple(self.trackers.used),
             scouted=self.scouted,
             notes=tuple(dict.fromkeys(self.notes)),
         )
@@ -316,6 +328,12 @@ class Entrant:
         with open(f"{path}.part", "w", encoding="utf-8") as stream:
             stream.write(report_text(report))
         os.replace(f"{path}.part", path)
+
+
+def _in_shards(model: nn.Module) -> bool:
+    """FSDP and its like: each process holds a part of the weights."""
+    named = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
+    return named or any(is_sharded(p) for p in model.parameters())
 
 
 def _asks_again(optimizer: Optimizer) -> bool:

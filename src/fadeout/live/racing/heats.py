@@ -72,7 +72,7 @@ class Heats:
     def series(self, ran: Ran) -> Series | None:
         """What a run is scored by."""
         if self.decides:
-            return metric_of(ran.output, self.metric)
+            return metric_in(ran, self.metric)
         parts = losses_of(ran.main) if ran.main is not None else ()
         self.several = self.several or len(parts) > 1
         return Series(name="loss", values=parts[0]) if len(parts) == 1 and parts[0] else None
@@ -109,6 +109,13 @@ class Heats:
             effective_depth=self.depth if control else math.nan,
             recipe=(),
         )  # fmt: skip
+
+
+def metric_in(ran: Ran, pattern: str) -> Series | None:
+    """The metric of a run: in what its script prints, else in what it gives to a tracker."""
+    logged = ran.main.logged if ran.main is not None else ()
+    found = metric_of(ran.output, pattern)
+    return found or metric_of("\n".join(f"{name}={value!r}" for name, value in logged), pattern)
 
 
 def _curve(series: Series, scale: Scale, job: Job) -> list[tuple[int, float]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ class Order:
         steps: Optimizer steps after which the script is ended.
         backwards: Backward passes after which it is ended instead, so that a skipped step shifts nothing; 0: by steps.
         treatment: As `spelling` writes it; None: no treatment.
+        begun: When it was given, in seconds since the epoch: older files are the user's.
         start: A file with start weights that the first forward begins with; "" for the script's own.
     """
 
@@ -41,10 +43,12 @@ class Order:
     backwards: int = 0
     treatment: dict[str, Any] | None = None
     start: str = ""
+    begun: float = field(default_factory=time.time)
 
     def environment(self) -> dict[str, str]:
         """For a child process."""
-        return {VARIABLE: json.dumps(asdict(self)), "PYTHONHASHSEED": "0", **QUIET}
+        own = {VARIABLE: json.dumps(asdict(self)), "MLFLOW_TRACKING_URI": f"file:{self.folder}/tracked/mlruns"}
+        return {**own, "PYTHONHASHSEED": "0", **QUIET}
 
 
 def handed() -> Order | None:
@@ -70,6 +74,8 @@ class Report:
         treated: Modules that were treated, by path, with what was done.
         expected: Networks that should have been treated.
         written, saved: Files that the script wrote, and those that went to the run's folder instead.
+        logged: (name, value) that the script gave to a tracker.
+        trackers: Names of the trackers that it used.
         scouted: What the scout found; {} in other runs.
         notes: For the reader of the race.
     """
@@ -90,6 +96,8 @@ class Report:
     failed: str = ""
     written: tuple[str, ...] = ()
     saved: tuple[str, ...] = ()
+    logged: tuple[tuple[str, float], ...] = ()
+    trackers: tuple[str, ...] = ()
     scouted: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -107,6 +115,7 @@ def report_from(text: str) -> Report:
     """
     data = json.loads(text)
     data["marks"] = tuple((int(a), int(b)) for a, b in data["marks"])
+    data["logged"] = tuple((str(name), float(value)) for name, value in data.get("logged", ()))
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     return Report(**fields)
 

@@ -84,7 +84,7 @@ def _run() -> tuple[Any, ...]:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     if not met:
-        raise FadeoutError("the script came to no training forward when it was run again")
+        raise FadeoutError("the script came to no training forward when it was run once more in a single process")
     ASKED.met = met
     optimizers = met[0].optimizers
     return (met[0].model, optimizers[0]) if len(optimizers) == 1 else (met[0].model,)

@@ -16,7 +16,7 @@ from fadeout.live.racing.order import Order, Report, report_from
 
 REPORTS = "report-*.json"
 LOOK = 0.5  # seconds between two looks at a run
-GRACE = 15.0  # seconds that a script is given to end after the last of its processes was ended
+GRACE = 8.0  # seconds that a script is given to end after the last of its processes was ended
 TAIL = 3  # last lines of a script that failed
 
 
@@ -25,7 +25,8 @@ class Ran:
     """How a run ended.
 
     Attributes:
-        code: Exit code; None: it took too long; 0 where all that trained was ended by us, whatever its parent made of it.
+        code: Exit code; None: it took too long; 0 where we ended all that trained, whatever its
+            parent made of it.
         reports: Of its processes, the one with most steps first.
         output: All that it printed.
         folder: What it wrote for us.
