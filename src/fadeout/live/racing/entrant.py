@@ -176,8 +176,8 @@ class Entrant:
         self._watch_inputs(meeting)
         if _in_shards(meeting.called):
             self.failed = (
-                "the network's weights are sharded, so no process holds all of a weight, and no treatment can be given; "
-                "race the script without sharding, on a smaller network if it must be"
+                "the network's weights are sharded: no process holds all of a weight, so no treatment can be given; "
+                "race the script without sharding, with a smaller network if it must be"
             )
             self._stop()
         if self.order.role == "scout":
