@@ -74,6 +74,9 @@ def _run() -> tuple[Any, ...]:
             _execute()
     except SystemExit:
         pass
+    except Exception:
+        if not met:
+            raise  # else the script's own cleaning up stumbled over being left in the middle
     finally:
         Optimizer.__init__ = made  # type: ignore[method-assign]
         first.close()
