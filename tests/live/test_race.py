@@ -97,8 +97,9 @@ def test_a_patch_without_draws_gives_the_losses_of_the_arm_with_no_help(tmp_path
 
 
 @pytest.mark.slow
-def test_an_adversarial_pair_gets_no_winner_by_loss(tmp_path):
-    done = race(SCRIPTS / "gan.py", "--steps", 15, "--arms", 1, cwd=tmp_path)
+@pytest.mark.parametrize("script", ["gan.py", "gan_at_once.py"])
+def test_an_adversarial_pair_gets_no_winner_by_loss(script, tmp_path):
+    done = race(SCRIPTS / script, "--steps", 15, "--arms", 1, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "NO WINNER" in done.stdout and "adversarial" in done.stdout and "--metric" in done.stdout
 
@@ -125,6 +126,7 @@ RACED = {  # script, what it needs, treatment, options, arguments
     "a loss scaler that leaves out steps": ("scaled.py", "", "gelu", (), ()),
     "LBFGS": ("lbfgs.py", "", "init_layernorm_adam", (), ()),
     "two optimizers of one network": ("two_groups.py", "", "init_layernorm_adam", (), ()),
+    "two networks under one loss": ("encoder_decoder.py", "", "init_layernorm_adam", (), ()),
     "a thread": ("threaded.py", "", "init_adam", (), ()),
     "a fork whose parent waits for its answer": ("answers.py", "", "init_adam", (), ("fork",)),
     "a spawned process whose parent waits for its answer": ("answers.py", "", "init_adam", (), ("spawn",)),

@@ -27,7 +27,7 @@ from fadeout.live.racing.first_call import FirstCalls, Meeting
 from fadeout.live.racing.loaded import Loaded
 from fadeout.live.racing.order import End, Order, Report, handed, report_text
 from fadeout.live.racing.place import place
-from fadeout.live.racing.rounds import fewest
+from fadeout.live.racing.rounds import alone, fewest
 from fadeout.live.racing.scouting import scout
 from fadeout.live.racing.seeds import sow
 from fadeout.live.racing.spelling import read
@@ -311,7 +311,7 @@ class Entrant:
             losses=tuple(losses),
             marks=tuple(self.marks),
             random=tuple(self.digest.random),
-            inputs=self.digest.inputs(),
+            inputs=self.digest.inputs(made=not alone(self.marks)),
             constant=self.answers.constant(losses),
             sampled=self.chance.sampled,
             treated=tuple(self.treated),

@@ -17,7 +17,7 @@ def undecided(heats: Heats) -> str:
     """Why no winner can be named by loss; "" where one can."""
     if heats.decides:
         return ""
-    treated = [key for key in heats.ran if key[0] not in ("none", "none again")]
+    ran = {arm for (arm, _), one in heats.ran.items() if one.main is not None and one.main.marks}
     control = next((ran.main for key, ran in heats.ran.items() if key[0] == "none" and ran.main is not None), None)
     again = next((ran.main for key, ran in heats.ran.items() if key[0] == "none again" and ran.main is not None), None)
     optimizers = len(control.steps) if control is not None else 0
@@ -27,7 +27,7 @@ def undecided(heats: Heats) -> str:
             "Two runs without treatment saw different data, although they began with the same seeds, so losses can't "
             f"be compared. Let the script seed its loaders, or read its data in one process. {ask}"
         )
-    others = heats.other and len({key[0] for key in treated} - set(heats.other)) == 0
+    others = bool(heats.other) and ran - {"none", "none again"} <= set(heats.other)
     if optimizers > 1 and (heats.several or others):
         return (
             f"The script trains {optimizers} networks or parts against or beside each other with losses of their own, "

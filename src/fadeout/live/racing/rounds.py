@@ -43,6 +43,12 @@ def losses_by_group(losses: Sequence[float], marks: Sequence[Mark]) -> tuple[tup
     return tuple(tuple(values) for values in series.values() if values)
 
 
+def alone(marks: Sequence[Mark]) -> bool:
+    """Whether one backward pass makes every round, so that all networks in it are trained by the same loss."""
+    untils = [until for _, until in rounds_of(marks)]
+    return untils == list(range(1, len(untils) + 1))
+
+
 def fewest(marks: Sequence[Mark]) -> int:
     """Rounds of the group that made fewest; 0 where none was made."""
     rounds = rounds_of(marks)
