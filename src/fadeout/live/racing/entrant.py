@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,7 @@ class Entrant:
             random=tuple(self.digest.random),
             inputs=self.digest.inputs(made=not alone(self.marks)),
             constant=self.answers.constant(losses),
+            started=parent_process() is not None,
             sampled=self.chance.sampled,
             treated=tuple(self.treated),
             expected=self.expected,

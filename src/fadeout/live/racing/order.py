@@ -70,6 +70,7 @@ class Report:
         marks: (optimizer, backward passes so far) at every optimizer step, and where a loss scaler left one out.
         random, inputs: Digests of the random state and of what the network was given, one a step.
         constant: What would be sent backward for the best constant output; nan where not known.
+        started: The script's own process started this one, with multiprocessing.
         sampled: The script drew from what its network computed, and may learn from what came of it.
         treated: Modules that were treated, by path, with what was done.
         expected: Networks that should have been treated.
@@ -90,6 +91,7 @@ class Report:
     random: tuple[int, ...]
     inputs: tuple[int, ...]
     constant: float = float("nan")
+    started: bool = False
     sampled: bool = False
     treated: tuple[str, ...] = ()
     expected: int = 0
