@@ -517,6 +517,15 @@ def test_a_failing_forward_names_the_module_and_keeps_the_cause():
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+def test_several_optimizers_of_one_network_are_read_as_one():
+    model = mlp(2)
+    whole = torch.optim.SGD(model.parameters(), lr=0.1)
+    parts = [torch.optim.SGD([p], lr=0.1) for p in model.parameters()]
+    one, many = (fadeout.read(model, (X, Y), loss=F.cross_entropy, optimizer=given) for given in (whole, parts))
+    assert [layer.update_ratio for layer in many.layers] == [layer.update_ratio for layer in one.layers]
+    assert not many.unheld
+
+
 def test_an_optimizer_of_another_kind_is_refused():
     with pytest.raises(TypeError, match=r"torch\.optim\.Optimizer"):
         fadeout.examine(mlp(1), (X, Y), loss=F.cross_entropy, optimizer="adam")

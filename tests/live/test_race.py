@@ -97,8 +97,9 @@ def test_a_patch_without_draws_gives_the_losses_of_the_arm_with_no_help(tmp_path
 
 
 @pytest.mark.slow
-def test_an_adversarial_pair_gets_no_winner_by_loss(tmp_path):
-    done = race(SCRIPTS / "gan.py", "--steps", 15, "--arms", 1, cwd=tmp_path)
+@pytest.mark.parametrize("script", ["gan.py", "gan_at_once.py"])
+def test_an_adversarial_pair_gets_no_winner_by_loss(script, tmp_path):
+    done = race(SCRIPTS / script, "--steps", 15, "--arms", 1, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "NO WINNER" in done.stdout and "adversarial" in done.stdout and "--metric" in done.stdout
 
@@ -119,6 +120,50 @@ def test_loaded_weights_are_not_drawn_anew_and_files_stay_untouched(tmp_path):
     assert not any("init" in arm["treatment"] for arm in trial["arms"])
     assert (tmp_path / "log.txt").read_text() == (tmp_path / "model.pt").read_text() == "mine"
     assert "log.txt, model.pt" in noted(trial, "written over") and "new.txt" in noted(trial, "new files")
+
+
+RACED = {  # script, what it needs, treatment, options, arguments
+    "a loss scaler that leaves out steps": ("scaled.py", "", "gelu", (), ()),
+    "LBFGS": ("lbfgs.py", "", "init_layernorm_adam", (), ()),
+    "two optimizers of one network": ("two_groups.py", "", "init_layernorm_adam", (), ()),
+    "two networks under one loss": ("encoder_decoder.py", "", "init_layernorm_adam", (), ()),
+    "a thread": ("threaded.py", "", "init_adam", (), ()),
+    "a fork whose parent waits for its answer": ("answers.py", "", "init_adam", (), ("fork",)),
+    "a spawned process whose parent waits for its answer": ("answers.py", "", "init_adam", (), ("spawn",)),
+    "two spawned workers under DDP": ("spawned_pair.py", "", "init_adam", (), ("29741",)),
+    "Accelerate": ("accelerated.py", "accelerate", "init_layernorm_adam", (), ()),
+    "a metric that is printed": ("printed.py", "", "init_adam", ("--metric", "val_acc", "--steps", 48), ()),
+    "a metric that Lightning logs": (
+        "lightning_logged.py", "lightning", "init_adam", ("--metric", "val_acc", "--steps", 48), ()
+    ),
+    "two seeds": ("printed.py", "", "init_adam", ("--seeds", 2), ()),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("script", "needs", "treatment", "options", "own"), RACED.values(), ids=RACED)
+def test_every_way_to_train_gives_comparable_arms(script, needs, treatment, options, own, tmp_path):
+    if needs:
+        pytest.importorskip(needs)
+    trial = raced("--steps", 20, "--treatment", treatment, *options, SCRIPTS / script, *own, cwd=tmp_path)
+    assert trial["undecided"] == "" and trial["noise"] == 0, trial["undecided"]
+    assert "agree at every step" in noted(trial, "same data"), trial["notes"]
+    arms = {arm["treatment"]: arm for arm in trial["arms"]}
+    for name in ("none", treatment):
+        assert arms[name]["state"] == "done" and arms[name]["skill"]["mean"] is not None, arms[name]
+    assert not list(tmp_path.iterdir()), "files of the race beside the user's own"
+    assert not any("Error" in note or "run again" in note for note in trial["notes"]), trial["notes"]
+    if "--metric" in options:
+        assert "val_acc" in trial["scale"]
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_refused_in_a_sentence(tmp_path):
+    done = race(
+        "--steps", 10, "-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", 29742,
+        SCRIPTS / "sharded.py", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2 and "sharded" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(

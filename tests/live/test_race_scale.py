@@ -7,10 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fadeout.live.racing.heats import metric_in
 from fadeout.live.racing.order import Order, Report, report_from, report_text
 from fadeout.live.racing.scale import Scale, Series, losses_of, metric_of
 from fadeout.live.racing.spelling import read, spelled
 from fadeout.live.racing.standard import Answers
+from fadeout.live.racing.start import Ran
 from fadeout.treatments import TREATMENTS, Bundle
 
 REPORT = Report(
@@ -63,6 +65,30 @@ def test_a_pattern_of_the_users_own_takes_its_last_group():
     found = metric_of("return 12.5 after 3\nreturn -1 after 4", r"return (\S+)")
     assert found is not None and found.values == (12.5, -1.0) and not found.falls
     assert metric_of("nothing", r"return (\S+)") is None
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "epoch 1: val_acc=0.0\nepoch 2: val_acc=0.5",
+        "{'val_acc': 0.0}\n{'val_acc': 0.5}",
+        "val_acc 0 \nval_acc\t0.5",
+    ],
+)
+def test_the_name_of_a_metric_takes_the_number_that_follows_it(output):
+    found = metric_of(output, "val_acc")
+    assert found is not None and found.values == (0.0, 0.5) and not found.falls
+    assert metric_of("val_acc is not known", "val_acc") is None
+
+
+def test_a_metric_that_is_printed_comes_before_one_that_is_logged():
+    report = replace(REPORT, logged=(("val_acc", 0.25), ("loss", 3.0), ("val_acc", 0.5)))
+    assert report_from(report_text(report)).logged == report.logged
+    silent = Ran(code=0, reports=(report,), output="nothing", seconds=1.0)
+    found = metric_in(silent, "val_acc")
+    assert found is not None and found.values == (0.25, 0.5)
+    found = metric_in(replace(silent, output="val_acc: 0.75"), "val_acc")
+    assert found is not None and found.values == (0.75,)
 
 
 @pytest.mark.parametrize("treatment", TREATMENTS, ids=lambda t: t.id)

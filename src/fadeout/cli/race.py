@@ -28,7 +28,7 @@ def race(
         list[str] | None, typer.Option(help="race this one, whatever the plan says first; may be given again")
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="decide by what the script prints: a regular expression, its last group the number")
+        str, typer.Option(help="decide by this, printed or logged: its name, or a pattern whose last group is it")
     ] = "",
     timeout: Annotated[float, typer.Option(help="seconds until a run counts as hanging")] = 600.0,
     patch: Annotated[Path | None, typer.Option(help="write the winner's change as a unified diff")] = None,

@@ -2,48 +2,20 @@
 
 import atexit
 import functools
-import importlib.abc
-import importlib.util
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
+
+from fadeout.live.imported import when_imported
 
 AWAITED: list[tuple[str, Callable[[], None]]] = []  # (variable of the environment, what to do once torch is there)
 
 
-class _AfterTorch(importlib.abc.MetaPathFinder):
-    """Calls back once torch has been imported, and is gone."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call = call
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != "torch":
-            return None
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        run = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            run(module)
-            spec.loader.__dict__.pop("exec_module", None)
-            self.call()
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-
 def await_torch() -> None:
     """Begin to watch once torch is imported."""
-    sys.meta_path.insert(0, _AfterTorch(_arrived))
+    when_imported({"torch": lambda module: _arrived()})
 
 
 def _arrived() -> None:

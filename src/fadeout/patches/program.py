@@ -109,7 +109,7 @@ def _watched(load: Callable[[], tuple[Any, str]], seed: int, name: str, *, by_im
         raise FadeoutError(f"the factory returned {type(made).__name__}, not a model or a tuple that begins with one")
     model, _ = unwrapped(parts[0])
     optimizer = next((p for p in parts[1:] if isinstance(p, Optimizer)), None)
-    sites = {p: m.__dict__.get(MARK) for p, m in modules_of(model).items()}
+    sites = {p: m.__dict__[MARK].site if MARK in m.__dict__ else None for p, m in modules_of(model).items()}
     classes = {code_of(type(m).forward)[0] for m in model.modules()}
     for module in model.modules():
         module.__dict__.pop(MARK, None)
@@ -127,6 +127,13 @@ def _watched(load: Callable[[], tuple[Any, str]], seed: int, name: str, *, by_im
         factory=(file if file.startswith("<") or not file else str(Path(file).resolve()), name),
         files=tuple(sorted(f for f in seen if f and is_users(f) and Path(f).is_file())),
     )
+
+
+class _Mark:
+    """A site as a module carries it: no dataclass, as frameworks that move what modules hold take those apart."""
+
+    def __init__(self, site: Site | None) -> None:
+        self.site = site
 
 
 def modules_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -157,7 +164,7 @@ def _constructions(optimizers: dict[int, Site | None]) -> Iterator[None]:
 
     def module(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
-        self.__dict__[MARK] = site_of(self)
+        self.__dict__[MARK] = _Mark(site_of(self))
 
     def optimizer(self: Optimizer, *args: Any, **kwargs: Any) -> None:
         optimizers[id(self)] = site_of(self)

@@ -10,6 +10,7 @@ from torch import nn
 from fadeout.call.batch import Closure
 from fadeout.call.question import Question
 from fadeout.probe.instruments import INSTRUMENTS, Held, How, Instrument, Observed
+from fadeout.probe.instruments.several import several
 from fadeout.probe.instruments.sketch import Sketch, Sketcher
 from fadeout.probe.instruments.units import Units
 from fadeout.probe.instruments.updates import optimizers_in
@@ -104,9 +105,10 @@ def _checked(question: Question) -> Question:
     if optimizer is None:
         return question
     inside = optimizers_in(optimizer)
-    if len(inside) != 1:
+    if not inside:
         raise TypeError(f"{verb}: optimizer= must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
-    held = {id(p) for group in inside[0].param_groups for p in group["params"]}
+    one = several(inside)
+    held = {id(p) for group in one.param_groups for p in group["params"]}
     if isinstance(model, nn.Module) and not held & {id(p) for p in model.parameters()}:
         raise ValueError(f"{verb}: the optimizer holds no parameter of this {type(model).__name__}; pass its own")
-    return replace(question, optimizer=inside[0])
+    return replace(question, optimizer=one)

@@ -38,8 +38,10 @@ def adam(on: Surgery, rate: float) -> Any:
         raise FadeoutError("adam: the loop has several optimizers; change them where they are made")
     old = on.optimizers[0]
     named = f"{type(old).__name__}(lr={float(old.param_groups[0].get('lr', 0.0)):g})"
-    on.write(Edit(what="optimizer", path="", old=named, new=f"torch.optim.Adam(lr={rate:g})"))
-    if isinstance(old, _ADAMS):
+    kept = isinstance(old, _ADAMS)
+    name = type(old).__name__ if kept else "Adam"
+    on.write(Edit(what="optimizer", path="", old=named, new=f"torch.optim.{name}(lr={rate:g})"))
+    if kept:
         for group in old.param_groups:
             group["lr"] = group["initial_lr"] = rate
         return None

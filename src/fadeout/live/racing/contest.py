@@ -130,8 +130,8 @@ def _horizon(heats: Heats, asked: Contest) -> int:
         steps.append(ran.main.reached)
     if heats.decides and not heats.scales:
         raise FadeoutError(
-            f"race: --metric {asked.metric!r} matches nothing that the script prints in {min(steps)} steps; "
-            "race it for more --steps, or leave --metric out"
+            f"race: --metric {asked.metric!r} matches nothing that the script prints, or gives to a tracker, "
+            f"in {min(steps)} steps; race it for more --steps, or leave --metric out"
         )
     return max(1, min(steps))
 

@@ -3,12 +3,12 @@
 import atexit
 import functools
 import gc
-import importlib.util
 import math
 import os
-import random
 import sys
 from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,25 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from fadeout.errors import FadeoutError, ModelError
 from fadeout.live.calls import Calls
 from fadeout.live.losses import WRAPS
-from fadeout.live.options import rank
+from fadeout.live.norms import is_sharded
 from fadeout.live.racing.chance import Chance
 from fadeout.live.racing.digest import Digest
 from fadeout.live.racing.dose import give
 from fadeout.live.racing.first_call import FirstCalls, Meeting
+from fadeout.live.racing.loaded import Loaded
 from fadeout.live.racing.order import End, Order, Report, handed, report_text
+from fadeout.live.racing.place import place
+from fadeout.live.racing.rounds import alone, fewest
 from fadeout.live.racing.scouting import scout
+from fadeout.live.racing.seeds import sow
 from fadeout.live.racing.spelling import read
 from fadeout.live.racing.standard import Answers
+from fadeout.live.racing.start_weights import begin_from, keep
+from fadeout.live.racing.trackers import Trackers
 from fadeout.live.racing.untouched import Untouched
 from fadeout.store.contract import plain
 
 BY_HAND = 20  # backward passes without a step of torch.optim, after which a scout gives up
-OFFSET = 1000  # from one seed to the next, so that a script's own seed + 1 is not met
 _HERE: list["Entrant"] = []  # hooks hold an entrant weakly
 
 
@@ -54,7 +59,8 @@ class Entrant:
         self.order = order
         self.process = os.getpid()
         self.digest = Digest()
-        self.files = Untouched(order.folder)
+        self.files = Untouched(order.folder, order.begun)
+        self.trackers = Trackers(order.folder)
         self.answers = Answers()
         self.chance = Chance()
         self.first = FirstCalls(self._met)
@@ -64,7 +70,7 @@ class Entrant:
         self.treated: list[str] = []
         self.notes: list[str] = []
         self.failed = ""
-        self.loaded = ""
+        self.loaded = Loaded()
         self.scouted: dict[str, Any] = {}
         self.expected = 0
         self._quiet = False  # what we do ourselves is not the script's
@@ -72,14 +78,14 @@ class Entrant:
         self._meeting: Meeting | None = None
         self._scale: Any = None
         self._written = False
-        self._open = 0  # backward passes of LBFGS's closure so far in this step
-        self._loaders: list[Any] = []
+        self._stepping = self._asking = False
+        self._before = 0  # backward passes before the step that is being made
 
     # the process
 
     def begin(self) -> None:
         """Hook in."""
-        self._seed()
+        sow(self.order.seed)
         WRAPS.add(self)
         register_optimizer_step_pre_hook(self._before_step)
         register_optimizer_step_post_hook(self._after_step)
@@ -92,38 +98,25 @@ class Entrant:
                 self.first.made(optimizer)
 
         Optimizer.__init__ = told  # type: ignore[assignment,method-assign]
-        load = nn.Module.load_state_dict
-
-        @functools.wraps(load)
-        def loading(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if not self.steps:
-                self._loaders.append(module)
-            return load(module, *args, **kwargs)
-
         if self.order.role == "scout":
-            nn.Module.load_state_dict = loading  # type: ignore[assignment,method-assign]
+            self.loaded.begin()
         self.files.begin()
+        self.trackers.begin()
         self.chance.begin()
         atexit.register(self._write, "ended")
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        """A fork of a process that has not trained may be the one that does."""
+        if not self.marks and not self.losses and not self._written:
+            self.process = os.getpid()
+            Finalize(None, self._write, args=("ended",), exitpriority=0)  # such a process skips what atexit holds
 
     @property
     def here(self) -> bool:
-        """Whether this is the process that was installed in, and not a fork of it."""
+        """Whether this process takes part, and is no fork of one that trains."""
         return os.getpid() == self.process
-
-    def _seed(self) -> None:
-        """The same start for every arm; further seeds are added to those that the script sets."""
-        offset = OFFSET * self.order.seed
-        homes: list[tuple[Any, str]] = [(random, "seed"), (torch, "manual_seed"), (torch.random, "manual_seed")]
-        if importlib.util.find_spec("numpy") is not None:
-            import numpy
-
-            homes.append((numpy.random, "seed"))
-        for home, name in homes:
-            own = getattr(home, name)
-            own(offset)
-            if offset:
-                setattr(home, name, _later(own, offset))
 
     # told by the wrapped functions
 
@@ -131,7 +124,7 @@ class Entrant:
         """A backward pass begins."""
         if self._quiet or not self.here:
             return
-        if self.order.backwards and len(self.losses) >= self.order.backwards:
+        if self._over() and not self._stepping:
             self._stop()
         self.losses.append(None if loss is None else loss.detach().float().clone().reshape(()))
         if self._calls is not None:
@@ -144,7 +137,7 @@ class Entrant:
         if self._calls is not None:
             self._calls.backwards += 1
             self._calls.going_back = False
-        if self.order.role == "scout" and not self.steps and len(self.losses) > BY_HAND:
+        if self.order.role == "scout" and not self.marks and len(self.losses) > BY_HAND:
             self.failed = (
                 f"{len(self.losses)} backward passes and no step of a torch.optim optimizer: the script updates its "
                 "weights by hand, or with an optimizer that is not torch's"
@@ -162,8 +155,9 @@ class Entrant:
 
     def skipped(self, optimizer: Any) -> None:
         """A scaler left out a step."""
-        if self.here and self.order.backwards and len(self.losses) >= self.order.backwards:
-            self._stop()
+        number = self._number(optimizer)
+        if not self._quiet and self.here and number >= 0:
+            self._round(number)
 
     def scaling(self, scaler: Any) -> None:
         """A loss scaler is in use."""
@@ -181,6 +175,12 @@ class Entrant:
             return
         self.expected += 1
         self._watch_inputs(meeting)
+        if _in_shards(meeting.called):
+            self.failed = (
+                "the network's weights are sharded: no process holds all of a weight, so no treatment can be given; "
+                "race the script without sharding, with a smaller network if it must be"
+            )
+            self._stop()
         if self.order.role == "scout":
             if self._meeting is None or _size(meeting.model) > _size(self._meeting.model):
                 self._meeting = meeting
@@ -190,17 +190,18 @@ class Entrant:
         self._quiet = True
         try:
             if self.order.start:
-                self._start_from(meeting)
+                begin_from(meeting.model, self._start_file(self.order.start))
             if self.order.treatment is not None:
                 given = give(read(self.order.treatment), meeting, self.order.seed)
                 self.treated += given.lines
                 self.notes += given.notes
-                self._keep_start(meeting)
+                keep(meeting.model, self._start_file(self.order.folder))
         except (FadeoutError, RuntimeError, ValueError, TypeError, AssertionError) as error:
             text = str(error).strip().splitlines()
             self.failed = f"it can't be given: {text[0] if text else type(error).__name__}"
         finally:
             self._quiet = False
+            torch.clear_autocast_cache()  # it may hold the weights as they were before
         if self.failed:
             self._stop()
 
@@ -210,31 +211,15 @@ class Entrant:
             return
 
         def see(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if not self._quiet and module.training and self.here and not torch.compiler.is_compiling():
+            again = self._asking and len(self.losses) > self._before
+            if not (self._quiet or again or torch.compiler.is_compiling()) and module.training and self.here:
                 self.digest.see((args, kwargs))
 
         meeting.called.register_forward_pre_hook(see, with_kwargs=True, prepend=True)
         self.digest.see((meeting.args, meeting.kwargs))  # the walk over hooks of this call has not begun
 
-    def _start_file(self) -> str:
-        return str(Path(self.order.folder) / f"start-{rank()}-{self.expected}.pt")
-
-    def _keep_start(self, meeting: Meeting) -> None:
-        """The weights that a treated network begins with, for the proof of its patch."""
-        values = [p.detach().clone() for p in meeting.model.parameters()]
-        with open(self._start_file(), "wb") as stream:
-            torch.save(values, stream)
-
-    @torch.no_grad()
-    def _start_from(self, meeting: Meeting) -> None:
-        path = Path(self.order.start) / Path(self._start_file()).name
-        with open(path, "rb") as stream:
-            values = torch.load(stream)
-        own = list(meeting.model.parameters())
-        if [p.shape for p in own] != [v.shape for v in values]:
-            raise FadeoutError("the patched network has other weights than the arm's")
-        for parameter, value in zip(own, values, strict=True):
-            parameter.copy_(value)
+    def _start_file(self, folder: str) -> Path:
+        return Path(folder) / f"start-{place()}-{self.expected}.pt"
 
     # the optimizer's hooks
 
@@ -245,7 +230,7 @@ class Entrant:
         number = self._number(optimizer)
         if self._quiet or not self.here or number < 0 or torch.compiler.is_compiling():
             return None
-        self._open = len(self.losses)
+        self._stepping, self._asking, self._before = True, _asks_again(optimizer), len(self.losses)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if self._meeting is None or self.scouted or all(optimizer is not o for o in self._meeting.optimizers):
             return None
@@ -266,14 +251,24 @@ class Entrant:
         number = self._number(optimizer)
         if self._quiet or not self.here or number < 0 or torch.compiler.is_compiling():
             return
+        self._stepping = self._asking = False
         self.steps[number] = self.steps.get(number, 0) + 1
-        if "LBFGS" in type(optimizer).__name__ and len(self.losses) > self._open:
-            del self.losses[self._open + 1 :]  # a step that asks its closure again: the first answer is the step's
+        if _asks_again(optimizer):
+            del self.losses[self._before + 1 :]  # the first answer is the step's
+        self._round(number)
+
+    def _round(self, number: int) -> None:
+        """A step was made, or left out by a loss scaler."""
         self.marks.append((number, len(self.losses)))
         self.digest.step()
-        enough = min(self.steps.values()) >= self.order.steps
-        if len(self.losses) >= self.order.backwards if self.order.backwards else enough:
+        if self._over():
             self._stop()
+
+    def _over(self) -> bool:
+        """Whether the run has come to where it was told to end."""
+        if self.order.backwards:
+            return len(self.losses) >= self.order.backwards
+        return max(self.steps.values(), default=0) >= self.order.steps and fewest(self.marks) >= self.order.steps
 
     def _scout(self) -> None:
         if self._calls is None or self._meeting is None or self.scouted:
@@ -282,7 +277,8 @@ class Entrant:
         scale = float(self._scale.get_scale()) if self._scale is not None and self._scale.is_enabled() else 1.0
         self._quiet = True
         try:
-            found = scout(self._meeting, self._calls.last(), scale, loaded=self._was_loaded())
+            loaded = self.loaded.why(self._meeting, self.files.read_weights)
+            found = scout(self._meeting, self._calls.last(), scale, loaded=loaded)
             self.scouted = {**plain(found), "model": _said(self._meeting), "compiled": _compiled()}
         except (FadeoutError, ModelError) as error:
             self.failed = f"the network can't be examined: {str(error).partition(': ')[2] or error}"
@@ -291,19 +287,6 @@ class Entrant:
             self._calls.forget()
         if self.failed:
             self._stop()
-
-    def _was_loaded(self) -> str:
-        """Why the network counts as trained already."""
-        assert self._meeting is not None
-        own = {id(m) for m in self._meeting.model.modules()} | {id(self._meeting.called)}
-        if any(id(m) in own for m in self._loaders):
-            return "its weights were loaded with load_state_dict"
-        names = [getattr(getattr(m, "config", None), "_name_or_path", "") for m in self._meeting.model.modules()]
-        if any(isinstance(name, str) and name for name in names):
-            return "its weights were loaded with from_pretrained"
-        if self.files.read_weights:
-            return f"weights were read from {Path(self.files.read_weights[0]).name}"
-        return ""
 
     # the end
 
@@ -322,21 +305,24 @@ class Entrant:
         losses = [math.nan if v is None else float(v) for v in self.losses]
         report = Report(
             end=end,
-            rank=rank(),
+            rank=place(),
             script=os.path.abspath(getattr(main, "__file__", None) or ""),
             argv=tuple(sys.argv[1:]),
             steps=tuple(self.steps.values()),
             losses=tuple(losses),
             marks=tuple(self.marks),
             random=tuple(self.digest.random),
-            inputs=self.digest.inputs(),
+            inputs=self.digest.inputs(made=not alone(self.marks)),
             constant=self.answers.constant(losses),
+            started=parent_process() is not None,
             sampled=self.chance.sampled,
             treated=tuple(self.treated),
             expected=self.expected,
             failed=self.failed,
             written=tuple(self.files.written),
             saved=tuple(self.files.saved),
+            logged=tuple(self.trackers.logged),
+            trackers=tuple(self.trackers.used),
             scouted=self.scouted,
             notes=tuple(dict.fromkeys(self.notes)),
         )
@@ -346,14 +332,15 @@ class Entrant:
         os.replace(f"{path}.part", path)
 
 
-def _later(own: Callable[..., Any], offset: int) -> Callable[..., Any]:
-    """A function that sets a seed, which sets another one."""
+def _in_shards(model: nn.Module) -> bool:
+    """FSDP and its like: each process holds a part of the weights."""
+    named = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
+    return named or any(is_sharded(p) for p in model.parameters())
 
-    @functools.wraps(own)
-    def seed(a: Any = None, *args: Any, **kwargs: Any) -> Any:
-        return own(a + offset if isinstance(a, int) else a, *args, **kwargs)
 
-    return seed
+def _asks_again(optimizer: Optimizer) -> bool:
+    """Whether a step asks its closure more than once, and not always as often."""
+    return "LBFGS" in type(optimizer).__name__
 
 
 def _size(model: nn.Module) -> int:

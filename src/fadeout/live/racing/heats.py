@@ -72,7 +72,7 @@ class Heats:
     def series(self, ran: Ran) -> Series | None:
         """What a run is scored by."""
         if self.decides:
-            return metric_of(ran.output, self.metric)
+            return metric_in(ran, self.metric)
         parts = losses_of(ran.main) if ran.main is not None else ()
         self.several = self.several or len(parts) > 1
         return Series(name="loss", values=parts[0]) if len(parts) == 1 and parts[0] else None
@@ -111,6 +111,13 @@ class Heats:
         )  # fmt: skip
 
 
+def metric_in(ran: Ran, pattern: str) -> Series | None:
+    """The metric of a run: in what its script prints, else in what it gives to a tracker."""
+    logged = ran.main.logged if ran.main is not None else ()
+    found = metric_of(ran.output, pattern)
+    return found or metric_of("\n".join(f"{name}={value!r}" for name, value in logged), pattern)
+
+
 def _curve(series: Series, scale: Scale, job: Job) -> list[tuple[int, float]]:
     if series.name == "loss":
         found = [(n, scale.skill(smoothed(series.values, n))) for n in job.points if n <= len(series.values)]
@@ -135,7 +142,7 @@ def failure(ran: Ran, limit: float) -> str:
         return f"fadeout could not begin in the script's process: {said.group(1)}"
     if report is None:
         return "the script never imported torch, or runs under a Python that can't be reached (-I, -S, -E)"
-    if not report.marks:
+    if not report.steps:
         return "no optimizer of torch.optim ever made a step"
     return ""
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fadeout.live.racing.heats import Heats, same_inputs
+from fadeout.live.racing.heats import Heats, metric_in, same_inputs
 from fadeout.live.racing.order import Report
-from fadeout.live.racing.scale import Series, metric_of
+from fadeout.live.racing.scale import Series
 from fadeout.live.racing.scouting import Scouted
 from fadeout.records import Trial
 from fadeout.render import words
@@ -17,17 +17,17 @@ def undecided(heats: Heats) -> str:
     """Why no winner can be named by loss; "" where one can."""
     if heats.decides:
         return ""
-    treated = [key for key in heats.ran if key[0] not in ("none", "none again")]
+    ran = {arm for (arm, _), one in heats.ran.items() if one.main is not None and one.main.marks}
     control = next((ran.main for key, ran in heats.ran.items() if key[0] == "none" and ran.main is not None), None)
     again = next((ran.main for key, ran in heats.ran.items() if key[0] == "none again" and ran.main is not None), None)
     optimizers = len(control.steps) if control is not None else 0
-    ask = "Name what it prints with --metric to race by that."
+    ask = "Name what it prints or logs with --metric to race by that."
     if control is not None and again is not None and not same_inputs(control, again):
         return (
             "Two runs without treatment saw different data, although they began with the same seeds, so losses can't "
             f"be compared. Let the script seed its loaders, or read its data in one process. {ask}"
         )
-    others = heats.other and len({key[0] for key in treated} - set(heats.other)) == 0
+    others = bool(heats.other) and ran - {"none", "none again"} <= set(heats.other)
     if optimizers > 1 and (heats.several or others):
         return (
             f"The script trains {optimizers} networks or parts against or beside each other with losses of their own, "
@@ -110,7 +110,7 @@ def _metric(heats: Heats, trial: Trial) -> list[str]:
     both: list[Series] = []
     for arm in ("none", trial.winner):
         ran = next((ran for (name, _), ran in heats.ran.items() if name == arm), None)
-        series = metric_of(ran.output, heats.metric) if ran is not None else None
+        series = metric_in(ran, heats.metric) if ran is not None else None
         if series is None:
             return []
         both.append(series)
@@ -119,7 +119,7 @@ def _metric(heats: Heats, trial: Trial) -> list[str]:
     was, now = both[0].values[-1], both[1].values[-1]
     worse = now > was if both[0].falls else now < was
     end = " It is worse, although the loss is better." if worse else ""
-    return [f"Last {both[0].name} that the script prints: {was:g} without treatment, {now:g} with the winner.{end}"]
+    return [f"Last {both[0].name} that the script shows: {was:g} without treatment, {now:g} with the winner.{end}"]
 
 
 def _files(heats: Heats, seen: Report) -> list[str]:
@@ -129,6 +129,11 @@ def _files(heats: Heats, seen: Report) -> list[str]:
     found = []
     if saved:
         found.append(f"Your files were not written over: what the runs put into {_paths(saved)} was thrown away.")
+    trackers = list(dict.fromkeys(name for r in reports for name in r.trackers))
+    if trackers:
+        found.append(
+            f"What the runs gave to {words.series(trackers)} was not kept: none of them stands beside your own runs."
+        )
     if written:
         found.append(f"The runs made new files: {_paths(written)}.")
     return found

@@ -74,6 +74,9 @@ def _run() -> tuple[Any, ...]:
             _execute()
     except SystemExit:
         pass
+    except Exception:
+        if not met:
+            raise  # else the script's own cleaning up stumbled over being left in the middle
     finally:
         Optimizer.__init__ = made  # type: ignore[method-assign]
         first.close()
@@ -84,7 +87,7 @@ def _run() -> tuple[Any, ...]:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     if not met:
-        raise FadeoutError("the script came to no training forward when it was run again")
+        raise FadeoutError("the script came to no training forward when it was run once more in a single process")
     ASKED.met = met
     optimizers = met[0].optimizers
     return (met[0].model, optimizers[0]) if len(optimizers) == 1 else (met[0].model,)

@@ -48,6 +48,9 @@ def proven(heats: Heats, trial: Trial, known: Mapping[str, Treatment], seen: Rep
     given = arm.main.treated if arm.main is not None else ()
     if not seen.script.endswith(".py"):
         return Proof(diff="", recipe=given, notes=("The script is no file of its own, so there is no patch of it.",))
+    if seen.started:  # alone, the script would wait for that process, or let it train to its end
+        why = "The network is made in a process that the script starts, where no patch can be tried."
+        return Proof(diff="", recipe=given, notes=(f"{why} The lines below say what to change.",))
     folder = heats.folder / "patch"
     folder.mkdir()
     wanted = Wanted(script=seen.script, argv=seen.argv, treatment=spelled(treatment), seed=seed, folder=str(folder))

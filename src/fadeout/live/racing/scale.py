@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fadeout.live.racing.order import Report
+from fadeout.live.racing.rounds import losses_by_group
 
 SMOOTHED = 10  # the last tenth of the steps, at least LEAST of them
 LEAST = 5
 FALLS = re.compile(r"loss|err|perplexity|\bppl\b|mse|mae|rmse|wer|fid|nll|bpc|bpb", re.IGNORECASE)
 NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)"
+AFTER = re.compile(r"[^\w\n.+-]{0,8}" + NUMBER)  # "val_acc=0.5", "'val_acc': 0.5"
 METRIC = re.compile(
     r"\b((?:val(?:id(?:ation)?)?|test|eval(?:uation)?|dev)[ _/\-]*(?:set[: ]*)?(?:acc(?:uracy)?|loss|f1|auc|ppl|"
     r"perplexity|error)(?:@\d)?|acc(?:uracy)?(?:@\d)?|top-?1|f1|auc)['\"]?\s*(?:=|:|is)?\s*" + NUMBER,
@@ -53,15 +55,8 @@ def smoothed(values: Sequence[float], until: int) -> float:
 
 
 def losses_of(report: Report) -> tuple[tuple[float, ...], ...]:
-    """The losses of every optimizer's steps: all that was sent backward since the step before, of any optimizer."""
-    series: dict[int, list[float]] = {}
-    done = 0
-    for optimizer, until in report.marks:
-        part = list(report.losses[done:until])
-        done = max(done, until)
-        if part:
-            series.setdefault(optimizer, []).append(sum(part))
-    return tuple(tuple(values) for values in series.values())
+    """A loss for every step, of every group of optimizers that train together."""
+    return losses_by_group(report.losses, report.marks)
 
 
 def metric_of(output: str, pattern: str) -> Series | None:
@@ -70,6 +65,8 @@ def metric_of(output: str, pattern: str) -> Series | None:
     if pattern:
         for match in re.finditer(pattern, output):
             value = _number(match.group(match.re.groups or 0))
+            if value is None and not match.re.groups:
+                value = _after(match)
             if value is not None:
                 found.setdefault(pattern, []).append((value, match.group(0).rstrip().endswith("%")))
     else:
@@ -88,6 +85,12 @@ def metric_of(output: str, pattern: str) -> Series | None:
 def _number(text: str) -> float | None:
     match = re.search(NUMBER, text or "")
     return float(match.group(1)) if match else None
+
+
+def _after(match: re.Match[str]) -> float | None:
+    """The number that follows a name."""
+    following = AFTER.match(match.string, match.end())
+    return _number(following.group(1)) if following else None
 
 
 class Scale:
@@ -130,7 +133,7 @@ class Scale:
             how = (
                 "" if not self.control.falls else f": 0 is its first value without treatment ({self.start:.4g}), 1 is 0"
             )
-            return f"the metric that the script prints ({self.control.name}){how}"
+            return f"the metric that the script shows ({self.control.name}){how}"
         if self.below_zero:
             begins = f"0 is where it begins ({self.start:.4g})"
             return f"the script's own losses: {begins}, 0.5 as much gained as without treatment"

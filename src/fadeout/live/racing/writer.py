@@ -6,6 +6,7 @@ patch goes as JSON into the folder that it is given.
 
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fadeout.exams import examine
 from fadeout.live.racing import program
 from fadeout.live.racing.dose import Opening
 from fadeout.live.racing.spelling import read
+from fadeout.live.racing.trackers import Trackers
 from fadeout.live.racing.untouched import Untouched
 from fadeout.treatments import Patient
 
@@ -45,8 +47,12 @@ class Wanted:
 def main() -> None:
     """Write it."""
     wanted = Wanted(**json.loads(os.environ.pop(VARIABLE)))
-    Untouched(wanted.folder).begin()
-    answer = _written(wanted)
+    Untouched(wanted.folder, time.time()).begin()
+    Trackers(wanted.folder).begin()
+    try:
+        answer = _written(wanted)
+    except FadeoutError as error:
+        answer = {"why": str(error)}
     (Path(wanted.folder) / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
 
 

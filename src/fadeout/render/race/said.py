@@ -144,11 +144,14 @@ def besides(trial: Trial) -> tuple[str, ...]:
         parts = trial.arm(trial.winner).title
         found.append(f"Of {words.plain(parts)!r} these parts are needed: {words.series(trial.needed)}.")
     drawn = next((arm for arm in trial.arms if arm.role == "random" and arm.state != "failed"), None)
+    planned = {arm.treatment for arm in trial.arms if arm.role == "planned"}
     if trial.winner is not None and drawn is not None:
-        if drawn.treatment == trial.winner:
+        also = drawn.treatment in planned
+        if drawn.treatment != trial.winner:
+            rest = ", and the plan chose the same one" if also else ""
+            found.append(f"A treatment drawn at random reaches {skill(drawn.skill)}{rest}.")
+        elif not also:
             found.append("The winner was drawn at random, not chosen by the plan.")
-        else:
-            found.append(f"A treatment drawn at random reaches {drawn.skill.mean:.2f}.")
     if trial.noise:
         found.append(
             f"The program is not deterministic: two runs without treatment differ by up to {trial.noise:.2f} in skill. "
