@@ -1,6 +1,8 @@
 """Whatever a user's loop holds and does, an exam leaves all of it as it was."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -294,3 +296,22 @@ def test_the_fingerprint_sees_what_it_should() -> None:
     with torch.no_grad():
         model[0].weight[0, 0] += 1e-6
     assert "weight" in difference(before, fingerprint(model))
+
+
+def test_nothing_that_is_shown_draws_from_pythons_generator():
+    """rich draws while it is imported: in a process of its own, so that nothing is imported yet."""
+    code = """
+import random, tempfile, torch
+from pathlib import Path
+random.seed(0)
+before = random.getstate()
+import fadeout
+net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+exam = fadeout.examine(net, torch.randn(8, 4), loss=lambda o: o.square().mean())
+str(exam), exam._repr_html_()
+fadeout.report(exam, Path(tempfile.mkdtemp()) / "page.html")
+with fadeout.watch(net, torch.optim.SGD(net.parameters(), lr=0.1), store=Path(tempfile.mkdtemp()) / "run.db"):
+    pass
+assert random.getstate() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -139,7 +139,7 @@ def concluded(
             dtype=str(parameter.dtype).removeprefix("torch."),
             seed=torch.initial_seed(),
             seconds=time.perf_counter() - begun,
-            batches=reading.course.batches if reading.course is not None else 1,
+            batches=max(1, reading.course.batches) if reading.course is not None else 1,
             samples=seen.closure.samples,
             spread=_spread(reading.course),
             optimizer=_optimizer_words(optimizer),

@@ -10,7 +10,7 @@ from torch import nn
 
 import fadeout
 from fadeout.records import TokenProfile
-from fadeout.rules import LIMITS, diagnose
+from fadeout.rules import LIMITS, diagnose, progress, sentence
 from fadeout.rules.persistence import blamed, hindered
 from rules.readings import course, layer, ledger, reading
 
@@ -157,3 +157,17 @@ def test_what_no_backward_pass_of_the_step_reaches_is_severed():
             model, [noise], optimizer=optimizers, train_step=lambda m, b, o, f=frozen: step(m, b, o, f), steps=30
         )
         assert (found.verdict == "severed") is frozen, found.sentence
+
+
+@pytest.mark.parametrize(
+    ("late", "word"), [([2.0, 1.0, 0.5, 0.2, 0.1], "learns"), ([2.3] * 5, "does_not_learn"), ([-1.0] * 5, "unknown")]
+)
+def test_losses_after_the_last_probe_count_where_that_lies_far_back(late, word):
+    """A watch may run out of its budget after a few steps of two hundred."""
+    probes = [reading(loss=2.3)] * 4
+    losses = tuple([2.3] * 20 + [v for v in late for _ in range(36)])
+    found = course(probes, [0.0, 0.0, 0.0, 0.0], steps=200, losses=losses, constant=2.3)
+    assert progress(found, ()) == word
+    assert (
+        "nothing is learned" in sentence(found, "flows", ()) or "DOES NOT LEARN" in sentence(found, "flows", ())
+    ) is (word == "does_not_learn")

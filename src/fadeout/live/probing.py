@@ -146,7 +146,7 @@ class Prober:
             backwards=facts.backwards,
             ignores_targets=self.ignores_targets,
             clipped=facts.clipped,
-            batches=1,  # how many different ones a script reads is not known
+            batches=0,  # how many different ones a script reads is not known
             unmoved=facts.unmoved,
         )
         start = self.readings[0]

@@ -66,6 +66,8 @@ def _claim(origin: Origin | None, course: Course | None, calm: bool, *, exact: b
     if origin is None:
         return "the loss or a gradient is not finite" if course is None or not calm else _suddenly(course)
     place = "" if origin.where == "loss" else origin.path
+    if origin.where == "parameters" and course is not None and course.broken is not None and not exact:
+        return f"training stops being finite at step {course.broken:,}, and the parameters with it"
     made = f"the first value that is not finite is {_WHERE[origin.where]}"
     made += f", in {place} ({origin.op})" if place else f" ({origin.op})"
     if course is not None and exact and course.fatal is not None:
@@ -115,7 +117,7 @@ def _finding(
         confidence=math.nan,
         cause=(),
         status="account",
-        evidence=(Evidence(name="values that are not finite", value=count, bound=0.0, unit="values"),),
+        evidence=(Evidence(name="values that are not finite", value=count, bound=0.0, unit="values"),) if count else (),
         advice=advised(helps),
     )
 
@@ -131,8 +133,20 @@ def _count(counts: object) -> int:
 
 
 def _helps(origin: Origin | None, course: Course | None) -> tuple[Advice | str, ...]:
+    if origin is not None and origin.where == "parameters" and course is not None and course.broken is not None:
+        return (
+            f"looking at the batch of step {course.broken:,}: torch.isfinite(x).all(), and its targets",
+            f"torch.autograd.set_detect_anomaly(True) around step {course.broken:,}, or fadeout.examine(steps=) on "
+            "these batches: both name the operation",
+            "restarting from a sound checkpoint with a smaller learning rate",
+        )
     if course is not None and course.spoilt:
         return ("checking the batch for nan and inf before it enters the model",)
     if origin is None:
-        return ("smaller initial weights or a normalisation before that operation", "float32 or bf16 there")
+        step = f"step {course.broken:,}" if course is not None and course.broken is not None else "that step"
+        return (
+            f"looking at the batch of {step}, and at each log, sqrt, division and power in the model and its loss",
+            f"torch.autograd.set_detect_anomaly(True) around {step}, or fadeout.examine(steps=) on these batches: both "
+            "name the operation",
+        )
     return remedies(origin)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Literal
 
-from fadeout.records import Level, Progress, Reading
+from fadeout.records import Course, Level, Progress, Reading
 from fadeout.rules.limits import Limits
 
+OLD = 0.6  # of the steps: a last probe before that says nothing of the end
 Learning = Literal["unknown", "well", "little", "not"]
 
 
@@ -54,10 +55,10 @@ def learning(reading: Reading, limits: Limits) -> Learning:
         return "unknown" if course is None else "not"
     if course.ignores_targets or course.backwards > 1:
         return "unknown"
-    known = [p for p in course.learned if math.isfinite(p)]
+    known = [p for p in gained(course) if math.isfinite(p)]
     if not known:
         return "unknown"
-    if len(course.learned) > 1 and not any(math.isfinite(p) for p in course.learned[-2:]):
+    if len(course.learned) > 1 and not any(math.isfinite(p) for p in gained(course)[-2:]):
         return "unknown"
     if math.isnan(course.constant) and known[-1] < limits.rises:
         return "unknown"  # a policy's loss, or an adversary's, may rise while it learns
@@ -67,6 +68,18 @@ def learning(reading: Reading, limits: Limits) -> Learning:
     if end >= limits.learned or (best > limits.caught_up and end > limits.kept) or solved:
         return "well"
     return "little" if end >= limits.learns and end > known[0] else "not"
+
+
+def gained(course: Course) -> tuple[float, ...]:
+    """Progress at the probes; where the last one lies far back, with what the losses since have shown."""
+    last = course.probes[-1].step
+    if course.broken is not None or last >= OLD * course.steps or len(course.losses) < 2:
+        return course.learned
+    now = smoothed(course.losses, end=True)
+    bar = course.constant if course.constant > 0 else smoothed(course.losses, end=False)
+    if not math.isfinite(now) or not bar > 0 or now < 0:
+        return (*course.learned, math.nan)
+    return (*course.learned, max((bar - now) / bar, course.learned[-1]))
 
 
 def blamed(reading: Reading, limits: Limits) -> Level:
@@ -83,7 +96,7 @@ def hindered(reading: Reading, limits: Limits) -> bool:
     course = reading.course
     if course is None or math.isnan(course.constant) or learning(reading, limits) == "unknown":
         return False
-    return course.steps >= limits.enough and course.learned[-1] < limits.halfway and not course.one_class
+    return course.steps >= limits.enough and gained(course)[-1] < limits.halfway and not course.one_class
 
 
 def falling(reading: Reading) -> bool:
@@ -91,6 +104,8 @@ def falling(reading: Reading) -> bool:
     course = reading.course
     if course is None or course.broken is not None or len(course.probes) < 3:
         return False
+    if course.probes[-1].step < OLD * course.steps:
+        return smoothed(course.losses, end=True) <= 0.8 * smoothed(course.losses, end=False)
     first, before, last = course.probes[0].loss, course.probes[-2].loss, course.probes[-1].loss
     return first > 0 and last <= 0.8 * first and last <= 0.97 * before
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fadeout.records import EffectiveBlocks, Finding, Ledger, Reading, TimeProfile, Verdict
 from fadeout.rules.build import listed, named
 from fadeout.rules.limits import LIMITS
-from fadeout.rules.persistence import falling, probes, progress
+from fadeout.rules.persistence import falling, gained, probes, progress
 
 
 def verdict(reading: Reading, findings: Sequence[Finding]) -> Verdict:
@@ -93,7 +93,7 @@ def _course(reading: Reading) -> str:
     course = reading.course
     if course is None or course.broken is not None or course.unmoved:
         return ""
-    known = [p for p in course.learned if math.isfinite(p)]
+    known = [p for p in gained(course) if math.isfinite(p)]
     if not known:
         return ""
     steps = f" In {course.steps:,} step{'s' if course.steps != 1 else ''}"

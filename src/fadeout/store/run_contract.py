@@ -10,8 +10,10 @@ SCHEMA = "fadeout.run/1"
 
 
 def run_dict(run: Run) -> dict[str, Any]:
-    """The run as dicts, lists, strings and numbers; the exam is that of the track with most steps."""
-    main = next((t for t in run.tracks if t.exam is not None), run.tracks[0] if run.tracks else None)
+    """The run as dicts, lists, strings and numbers; the exam is that of a network with an alarm, if one has any."""
+    judged = [t for t in run.tracks if t.exam is not None]
+    sick = [t for t in judged if t.exam is not None and any(f.level == "alarm" for f in t.exam.findings)]
+    main = next(iter([*sick, *judged, *run.tracks]), None)
     exam = to_dict(main.exam) if main is not None and main.exam is not None else {}
     return exam | {
         "schema": SCHEMA,
