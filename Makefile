@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test smoke lint bench pictures schema clean
+.PHONY: demo test test-long smoke lint bench pictures schema clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,6 +19,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -n auto -m long
 
 smoke: .venv/installed
 	mkdir -p out

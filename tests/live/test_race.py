@@ -140,7 +140,7 @@ RACED = {  # script, what it needs, treatment, options, arguments
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("script", "needs", "treatment", "options", "own"), RACED.values(), ids=RACED)
 def test_every_way_to_train_gives_comparable_arms(script, needs, treatment, options, own, tmp_path):
     if needs:
