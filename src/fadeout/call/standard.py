@@ -100,7 +100,7 @@ def _ignores(output: Tensor, y: Tensor, loss: Callable[..., Tensor]) -> bool:
         return False
     noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
     apart = (output + noise * (output.abs().mean() + 1e-3)).double()  # the rows of an untrained output may be alike
-    for others in _others(y):
+    for others in _others(output, y):
         a, b = _value(loss, apart, y), _value(loss, apart, others)
         if not math.isfinite(a):  # a loss that wants float32
             a, b = _value(loss, apart.to(output.dtype), y), _value(loss, apart.to(output.dtype), others)
@@ -109,8 +109,11 @@ def _ignores(output: Tensor, y: Tensor, loss: Callable[..., Tensor]) -> bool:
     return False
 
 
-def _others(y: Tensor) -> list[Tensor]:
-    """Answers that a loss which reads them tells from these: permuted; where all are alike, others."""
+def _others(output: Tensor, y: Tensor) -> list[Tensor]:
+    """Answers that a loss which reads them tells from these: permuted; where all are alike, others.
+
+    Never a class that there is none of: on a device that would end the process's use of it.
+    """
     if bool((y != y[:1]).any()):
         return [y.roll(1, 0)]
     steps = torch.arange(len(y), device=y.device).reshape(-1, *[1] * (y.dim() - 1))
@@ -118,7 +121,11 @@ def _others(y: Tensor) -> list[Tensor]:
         return [y + 1 + steps.to(y.dtype) % 3]
     if y.dtype == torch.bool:
         return [y ^ (steps % 2 == 1)]
-    return [y + steps % 2, y - steps % 2]
+    axis = _classes(output, y)
+    classes = output.shape[axis] if axis is not None else 0
+    if classes < 2 or bool((y < 0).any()) or bool((y >= classes).any()):
+        return []
+    return [(y + steps % 2) % classes]
 
 
 def _value(loss: Callable[..., Tensor], output: Tensor, y: Tensor) -> float:

@@ -217,7 +217,7 @@ class Net(nn.Module):
 
 def test_a_cell_of_ones_own_is_named_by_its_module():
     (row,) = exam(Net(), batch(20)).time
-    assert (row.path, row.steps, row.cause) == ("cell", 20, "forget gates closed")
+    assert (row.path, row.steps, row.cause) == ("cell", 20, "forget gates half open")
 
 
 def test_a_model_that_is_stepped_by_the_training_loop_is_time():

@@ -270,14 +270,19 @@ def _alike(module: nn.Module, matrices: list[Tensor], weights: Weights) -> bool:
     Magnitudes of weight norm (one number a unit) are no matrices, and parameters that the optimizer does not hold are
     not what training is stuck in.
     """
-    trained = [p for p in matrices if p.requires_grad and not weights.unheld(p) and p[0].numel() > 1]
+    trained = [p for p in matrices if p.requires_grad and not weights.unheld(p) and _row(p) > 1]
     equal = [p for p in trained if id(p) in weights.equal]
     if not equal:
         return False
     units = equal[0].shape[0]
     tensors = (*privates.parameters(module).values(), *privates.buffers(module).values())
-    others = [t for t in tensors if t is not None and t.dim() >= 2 and t.shape[0] == units and t[0].numel() > 1]
+    others = [t for t in tensors if t is not None and t.dim() >= 2 and t.shape[0] == units and _row(t) > 1]
     return all(id(t) in weights.equal or _rows_alike(t) for t in others)
+
+
+def _row(tensor: Tensor) -> int:
+    """Elements of a row; 0 where there is none."""
+    return tensor.numel() // len(tensor) if len(tensor) else 0
 
 
 def _rows_alike(tensor: Tensor) -> bool:

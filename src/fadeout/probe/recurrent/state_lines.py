@@ -35,7 +35,14 @@ class Traced:
         first, most = max(levels[: max(1, len(levels) // 10)]), max(levels)
         if not 0 < most < math.inf or not math.isfinite(first):
             return self.row
-        return replace(self.row, early=math.log10(first / most) if first > 0 else -math.inf)
+        return replace(self.row, early=math.log10(first / most) if first > 0 else self._below_the_floor())
+
+    def _below_the_floor(self) -> float:
+        """Of the last step's loss, whose way back was measured step by step, where the whole loss's norms underflow."""
+        tenth = max(1, len(self.states) // 10)
+        gains = [gain for gain in self.row.log_gain[-tenth:] if math.isfinite(gain)]
+        known = [gain for gain in self.row.log_gain if math.isfinite(gain)]
+        return max(gains) - max(known) if gains and len(self.row.log_gain) == len(self.states) else -math.inf
 
 
 def trace(calls: Calls, state: Carried, carry: Carry, detached: Sequence[tuple[int, str]]) -> Traced | None:
