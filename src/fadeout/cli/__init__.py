@@ -299,6 +299,7 @@ def report(
 
     if path is None and not as_json and fail_on == "never":
         raise FadeoutError("report: name the page to write, e.g. page.html, or --json")
+    fails((), fail_on, verb="report")  # a wrong word is said before anything is written
     found = _load(saved, runs=True)
     if path is not None:
         write(found, path)
