@@ -123,9 +123,9 @@ def _others(output: Tensor, y: Tensor) -> list[Tensor]:
         return [y ^ (steps % 2 == 1)]
     axis = _classes(output, y)
     classes = output.shape[axis] if axis is not None else 0
-    if classes < 2 or bool((y < 0).any()) or bool((y >= classes).any()):
-        return []
-    return [(y + steps % 2) % classes]
+    if classes >= 2 and not bool((y < 0).any()) and not bool((y >= classes).any()):
+        return [(y + steps % 2) % classes]
+    return [y + steps % 2, y - steps % 2] if y.device.type == "cpu" else []  # where a loss may refuse them
 
 
 def _value(loss: Callable[..., Tensor], output: Tensor, y: Tensor) -> float:
