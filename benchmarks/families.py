@@ -61,33 +61,15 @@ SEQ2SEQ = {
 }
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 
+WINDOWS = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 4], "window_size": 4}
+
 
 def families() -> Iterator[Family]:
     for name in ("ViT", "DeiT", "ViTMSN", "Beit", "Data2VecVision", "Dinov2", "Dinov2WithRegisters", "IJepa"):
         yield Family(name, "ForImageClassification", "image", PATCHES, {})
     for name, small in (
-        (
-            "Swin",
-            {
-                "image_size": 32,
-                "patch_size": 2,
-                "embed_dim": 16,
-                "depths": [1, 2],
-                "num_heads": [2, 4],
-                "window_size": 4,
-            },
-        ),
-        (
-            "Swinv2",
-            {
-                "image_size": 32,
-                "patch_size": 2,
-                "embed_dim": 16,
-                "depths": [1, 2],
-                "num_heads": [2, 4],
-                "window_size": 4,
-            },
-        ),
+        ("Swin", WINDOWS),
+        ("Swinv2", WINDOWS),
         ("ConvNext", {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 16, 24, 32]}),
         ("ConvNextV2", {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 16, 24, 32]}),
         ("FocalNet", {"image_size": 32, "embed_dim": 16, "depths": [1, 1, 2, 1]}),

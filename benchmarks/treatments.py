@@ -12,6 +12,7 @@ import json
 import random
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,20 +55,24 @@ class Outcome:
 
 def skill_after(case: Any, treatment: Any, steps: int) -> float:
     """Skill of a fresh program, treated and trained; nan where the treatment does not apply."""
+    return skill_of(case.build(0), case.skill, treatment, steps)
+
+
+def skill_of(made: Any, skill: Callable[[Any], float], treatment: Any, steps: int) -> float:
+    """The same of a program that was just built."""
     from benchmarks.truth.case import Setup
     from benchmarks.truth.program import advance
 
     from fadeout.errors import FadeoutError
     from fadeout.treatments import Patient
 
-    made = case.build(0)
     optimizer = made.optimizer
     if treatment is not None:
         try:
             receipt = treatment.apply(
                 Patient(model=made.model, optimizer=optimizer, batch=made.batches[0], loss=made.loss)
             )
-        except FadeoutError:
+        except (FadeoutError, ValueError, TypeError):  # it does not fit this program
             return float("nan")
         optimizer = receipt.optimizer if receipt.optimizer is not None else optimizer
     setup = Setup(
@@ -75,7 +80,7 @@ def skill_after(case: Any, treatment: Any, steps: int) -> float:
     )
     try:
         advance(setup, steps)
-        return float(case.skill(made.model))
+        return float(skill(made.model))
     except (RuntimeError, ValueError):
         return -1.0
 

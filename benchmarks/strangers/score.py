@@ -9,6 +9,7 @@ figures only, never a case.
 """
 
 import argparse
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.strangers.ground import STORE as GROUND
 from benchmarks.strangers.ground import drawn
-from benchmarks.truth.case import Case, Setup
+from benchmarks.truth.case import Case
 from benchmarks.truth.score import GRADIENT, Answer, Drawn, figures, kept, measure, misses, ours, path, theirs, wilson
 
 WORKS = 0.9  # of the twin's skill: from here an advice has cured
@@ -55,41 +56,26 @@ def table(part: list[Drawn], compared: bool) -> str:
 def followed(name: str) -> tuple[str, str, float]:
     """Train a case with the first advice of its alarm: (case, treatment, skill over the twin's; nan: not applied)."""
     import torch
+    from benchmarks.treatments import skill_of
     from benchmarks.truth.ground import load
-    from benchmarks.truth.program import advance
 
-    from fadeout.errors import FadeoutError
-    from fadeout.treatments import BY_ID, Patient
+    from fadeout.treatments import BY_ID
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     case = next(case for _, _, case in drawn() if case.name == name)
-    treatments = ours(case).advice
-    made = case.build()
-    batch = made.batches[0]
-    for one in treatments:
-        try:
-            receipt = BY_ID[one].apply(Patient(model=made.model, optimizer=made.optimizer, batch=batch, loss=made.loss))
-        except (FadeoutError, KeyError, ValueError, TypeError):  # it does not fit this program
-            continue
-        optimizer = receipt.optimizer if receipt.optimizer is not None else made.optimizer
-        setup = Setup(
-            model=made.model, batches=made.batches, loss=made.loss, optimizer=optimizer, train_step=made.train_step
-        )
-        try:
-            advance(setup, case.steps)
-            skill = float(case.skill(setup.model))
-        except (RuntimeError, ValueError):
-            skill = -1.0
-        return name, one, skill / load(GROUND)[name][1]
-    return name, "", float("nan")
+    for one in ours(case).advice:
+        skill = skill_of(case.build(), case.skill, BY_ID[one], case.steps)
+        if not math.isnan(skill):
+            return name, one, skill / load(GROUND)[name][1]
+    return name, "", math.nan
 
 
 def advice(part: list[Drawn], pool: ProcessPoolExecutor, named: bool) -> str:
     """How often the first advice of an alarm cures, where it is one that can be applied."""
     alarmed = [case.name for _, _, case in part if case.group == "fault" and ours(case).verdict in GRADIENT]
     found = list(pool.map(followed, alarmed))
-    tried = [value for _, one, value in found if one and value == value]
+    tried = [value for _, one, value in found if not math.isnan(value)]
     if named:
         for name, one, value in found:
             print(f"{name:50} {one:20} {value:5.2f}")

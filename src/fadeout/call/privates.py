@@ -44,22 +44,24 @@ TABLES = frozenset({PARAMETERS, MODULES, BUFFERS, "_non_persistent_buffers_set",
 # ---- modules and tensors
 
 
+def _table(table: Any) -> dict[str, Any]:
+    """A module's table itself; of a ScriptModule, where it is no dict, its items."""
+    return table if isinstance(table, dict) else dict(table.items())
+
+
 def parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
     """A module's own, not its children's."""
-    table: Any = module._parameters
-    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
+    return _table(module._parameters)
 
 
 def buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """A module's own."""
-    table: Any = module._buffers
-    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
+    return _table(module._buffers)
 
 
 def children(module: nn.Module) -> dict[str, nn.Module | None]:
     """A module's own."""
-    table: Any = module._modules
-    return table if isinstance(table, dict) else dict(table.items())  # of a ScriptModule it is no dict
+    return _table(module._modules)
 
 
 def in_backward() -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from fadeout.errors import FadeoutError
+from fadeout.probe.graph.walk import leaves_of
 
 
 class Caught(BaseException):
@@ -88,18 +89,7 @@ def caught(step: Callable[[], Any], which: int) -> Tensor:
 
 def reached(loss: Tensor) -> list[Tensor]:
     """Parameters that a scalar depends on."""
-    waiting = [loss.grad_fn] if loss.grad_fn is not None else []
-    seen = set(waiting)
-    found: list[Tensor] = []
-    while waiting:
-        node = waiting.pop()
-        if node.name().endswith("AccumulateGrad"):
-            found.append(node.variable)  # type: ignore[attr-defined]
-        for below, _ in node.next_functions:
-            if below is not None and below not in seen:
-                seen.add(below)
-                waiting.append(below)
-    return found
+    return leaves_of(loss.grad_fn) if loss.grad_fn is not None else []
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from fadeout.records import Advice, Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes
-from fadeout.rules.signs import growth, hidden_saturation
+from fadeout.rules.signs import growth, hidden_saturation, last_layers
 
 _UNITS = frozenset("Linear Conv1d Conv2d Conv3d RNN LSTM GRU RNNCell LSTMCell GRUCell".split())  # a row is a unit
 
@@ -109,7 +109,7 @@ def _dear(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         claim=f"the first loss is {first / constant:.0f} times that of the best output that ignores the input: the "
         "untrained output is too large",
-        where=tuple(dict.fromkeys([*_largest(reading, limits), *_tied(reading), *_last(reading)])),
+        where=tuple(dict.fromkeys([*_largest(reading, limits), *_tied(reading), *last_layers(reading)])),
         name="first loss over the best constant output's",
         value=first / constant,
         bound=limits.first_loss,
@@ -126,10 +126,6 @@ def _dear(reading: Reading, limits: Limits) -> Finding | None:
 def _tied(reading: Reading) -> list[str]:
     """Embeddings as large as torch draws them."""
     return [layer.path for layer in reading.layers if layer.kind == "Embedding" and layer.weight_rms > 0.5]
-
-
-def _last(reading: Reading) -> list[str]:
-    return [w.path for w in reading.ledger.weights if w.last]
 
 
 def _least(target: float) -> float:

@@ -46,6 +46,9 @@ def advise(words: str, *treatments: str) -> Advice:
     return Advice(words=words, treatments=treatments)
 
 
+STANDARDISE = advise("normalising the input: mean 0, spread 1", "standard_input")
+
+
 def advised(helps: Sequence[Advice | str]) -> tuple[Advice, ...]:
     """Advice, where words alone stand for what only a person can do."""
     return tuple(Advice(words=one) if isinstance(one, str) else one for one in helps)

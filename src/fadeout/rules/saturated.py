@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
-from fadeout.rules.build import advise, named, remark
+from fadeout.rules.build import STANDARDISE, advise, named, remark
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, hindered, learning, plateau, probes, since, stands
-from fadeout.rules.signs import hidden_saturation, output_saturation, shut_gate
+from fadeout.rules.signs import hidden_saturation, last_layers, output_saturation, shut_gate
 from fadeout.rules.wiring import twice
 
 Find = Callable[[Reading, Limits], Layer | None]
@@ -49,7 +49,7 @@ def _certain(reading: Reading, limits: Limits) -> Finding | None:
         claim="the loss itself sends back "
         + ("nothing any more" if fallen == -math.inf else f"{-fallen:.0f} decades less than at the start")
         + ": what judges the output, or the end of the network, has become certain",
-        where=[w.path for w in reading.ledger.weights if w.last],
+        where=last_layers(reading),
         since=start,
         evidence=(Evidence(name="gradient of the loss", value=fallen, bound=limits.silenced, unit="decades"),),
         helps=(
@@ -127,7 +127,7 @@ def _finding(
     limits: Limits,
 ) -> Finding:
     helps = (
-        *((advise("normalising the input: mean 0, spread 1", "standard_input"),) if wide else ()),
+        *((STANDARDISE,) if wide else ()),
         advise("smaller initial weights (Glorot)", "glorot_init"),
         advise("a normalisation before the activation", "layer_norm", "batch_norm"),
         *(("a loss that takes logits, without an activation of its own",) if output else ()),

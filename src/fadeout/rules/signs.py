@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fadeout.records import Advice, Chain, Layer, Reading, TimeProfile
+from fadeout.rules.build import STANDARDISE
 from fadeout.rules.limits import Limits
 
 
@@ -32,9 +33,14 @@ def dead(reading: Reading) -> Dead:
     return Dead(worst=worst, share=worst.dead if worst else 0.0, overall=overall)
 
 
-def is_last(reading: Reading) -> frozenset[str]:
+def last_layers(reading: Reading) -> list[str]:
     """Paths of the layers with no other weights between them and the loss."""
-    return frozenset(w.path for w in reading.ledger.weights if w.last)
+    return [w.path for w in reading.ledger.weights if w.last]
+
+
+def is_last(reading: Reading) -> frozenset[str]:
+    """The same, to ask whether a layer is among them."""
+    return frozenset(last_layers(reading))
 
 
 def hidden_saturation(reading: Reading) -> Layer | None:
@@ -110,8 +116,7 @@ def off_scale(reading: Reading, limits: Limits) -> bool:
 
 def raw_first(reading: Reading, limits: Limits) -> tuple[Advice, ...]:
     """The advice that comes before all other where the inputs are raw."""
-    words = "normalising the input: mean 0, spread 1"
-    return (Advice(words=words, treatments=("standard_input",)),) if off_scale(reading, limits) else ()
+    return (STANDARDISE,) if off_scale(reading, limits) else ()
 
 
 def all_zero(reading: Reading) -> bool:

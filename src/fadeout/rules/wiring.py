@@ -3,8 +3,9 @@
 import math
 
 from fadeout.records import Evidence, Finding, Reading, WontHelp
-from fadeout.rules.build import advise, remark
+from fadeout.rules.build import STANDARDISE, remark
 from fadeout.rules.limits import Limits
+from fadeout.rules.signs import last_layers
 
 _LINEAR = frozenset("Linear Conv1d Conv2d Conv3d Embedding ConvTranspose1d ConvTranspose2d".split())
 _TWICE = {
@@ -48,7 +49,7 @@ def misplaced_activation(reading: Reading, limits: Limits) -> Finding | None:
         code="FO211",
         label="saturated",
         claim=f"the output goes through {name} before a loss that must not see it: {why}",
-        where=[w.path for w in reading.ledger.weights if w.last],
+        where=last_layers(reading),
         helps=(f"leaving out the {name} before the loss",),
         wont=(WontHelp(what="a larger learning rate", why="the loss stays bounded away from 0"),),
     )
@@ -78,5 +79,5 @@ def raw_input(reading: Reading, limits: Limits) -> Finding | None:
         claim=f"the input has an rms of {signal.input:.3g}: networks are initialised for inputs near 1",
         where=[first.path] if first is not None else [],
         evidence=(Evidence(name="rms of the input", value=signal.input, bound=limits.inputs, unit="ratio"),),
-        helps=(advise("normalising the input: mean 0, spread 1", "standard_input"),),
+        helps=(STANDARDISE,),
     )

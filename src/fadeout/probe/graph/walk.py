@@ -13,6 +13,11 @@ from fadeout.probe.graph.paths import readable_path
 from fadeout.records import Unaccounted
 
 
+def leaves_of(root: Node) -> list[Tensor]:
+    """The leaf tensors that collect a gradient below a node."""
+    return [node.variable for node in walk_from(root)[0] if node.name().endswith("AccumulateGrad")]  # type: ignore[attr-defined]
+
+
 def walk_from(root: Node) -> tuple[list[Node], list[tuple[tuple[Node | None, int], ...]]]:
     """Every node reachable from the root in topological order, with its edges."""
     done: list[Node] = []

@@ -18,7 +18,7 @@ from fadeout.probe.instruments.instrument import Instrument, Observed
 from fadeout.probe.instruments.origin import Origins
 from fadeout.probe.instruments.precision import Hunt, ask_underflow, underflow
 from fadeout.probe.instruments.units import Slope, Units
-from fadeout.probe.instruments.weights import EQUAL, Parameters, Weights
+from fadeout.probe.instruments.weights import Parameters, Weights, rows_alike
 from fadeout.probe.later import Later
 from fadeout.records import Layer, Ledger, NotFinite, Unaccounted, Underflow
 
@@ -277,20 +277,16 @@ def _alike(module: nn.Module, matrices: list[Tensor], weights: Weights) -> bool:
     units = equal[0].shape[0]
     tensors = (*privates.parameters(module).values(), *privates.buffers(module).values())
     others = [t for t in tensors if t is not None and t.dim() >= 2 and t.shape[0] == units and _row(t) > 1]
-    return all(id(t) in weights.equal or _rows_alike(t) for t in others)
+    return all(
+        id(t) in weights.equal
+        or (t.layout == torch.strided and t.is_floating_point() and bool(rows_alike(t.detach()).item()))
+        for t in others
+    )
 
 
 def _row(tensor: Tensor) -> int:
     """Elements of a row; 0 where there is none."""
     return tensor.numel() // len(tensor) if len(tensor) else 0
-
-
-def _rows_alike(tensor: Tensor) -> bool:
-    """For the few tensors beside rows that are alike: is this one so, too?"""
-    if tensor.layout != torch.strided or not tensor.is_floating_point():
-        return False
-    values = tensor.detach()
-    return bool(((values - values[:1]).abs().amax() <= EQUAL * values.abs().amax()).item())
 
 
 def _equal_units(layers: list[Row], ledger: Ledger) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ from torch.autograd.graph import GradientEdge, Node
 
 from fadeout.call import privates
 from fadeout.call.question import Question
-from fadeout.probe.account.norms import norm
+from fadeout.probe.account.norms import norm, read
 from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.lines import line_of
 from fadeout.probe.graph.paths import readable_path
+from fadeout.probe.graph.walk import leaves_of
 from fadeout.probe.instruments.instrument import How, Instrument, Observed
 from fadeout.records import LossTerm
 
@@ -56,7 +57,7 @@ class LossTerms(Instrument):
     def _look(
         self, term: Node, graph: Graph, at: int | None, alone: bool
     ) -> tuple[str, str, set[int], dict[int, float]]:
-        variables = _variables(term)
+        variables = leaves_of(term)
         lengths: dict[int, float] = {}
         if alone:
             with suppress(RuntimeError):  # a checkpoint, or a function that runs backward only once
@@ -133,22 +134,6 @@ def _is_scalar(node: Node) -> bool:
         return False
 
 
-def _variables(term: Node) -> list[Tensor]:
-    """Leaves that a term depends on."""
-    waiting, seen = [term], {term}
-    found: list[Tensor] = []
-    while waiting:
-        node = waiting.pop()
-        variable = getattr(node, "variable", None) if node.name().endswith("AccumulateGrad") else None
-        if isinstance(variable, Tensor):
-            found.append(variable)
-        for below, _ in node.next_functions:
-            if below is not None and below not in seen:
-                seen.add(below)
-                waiting.append(below)
-    return found
-
-
 def _alone(term: Node, matrices: list[Tensor]) -> dict[int, float]:
     """Length of the gradient that one term alone sends to each matrix."""
     if not matrices:
@@ -156,10 +141,10 @@ def _alone(term: Node, matrices: list[Tensor]) -> dict[int, float]:
     shape, dtype, device = privates.arriving(term)
     seed = torch.ones(shape, dtype=dtype, device=device)
     given = torch.autograd.grad([GradientEdge(term, 0)], matrices, [seed], retain_graph=True, allow_unused=True)
-    return {
-        id(m): float(norm(g.detach())) if g is not None and g.layout == torch.strided else 0.0
-        for m, g in zip(matrices, given, strict=True)
-    }
+    sent = [(m, g) for m, g in zip(matrices, given, strict=True) if g is not None and g.layout == torch.strided]
+    return dict.fromkeys(map(id, matrices), 0.0) | dict(
+        zip((id(m) for m, _ in sent), read([norm(g.detach()).double() for _, g in sent]), strict=True)
+    )
 
 
 def _first_matrices(seen: Observed) -> set[int]:

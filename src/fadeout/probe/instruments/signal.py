@@ -28,8 +28,8 @@ class Signals(Instrument):
         self._standard = NOTHING
 
     def measure(self, held: Held) -> None:
-        question, output = held.question, held.of(Units).returned
-        if held.how == "brief" or question.loss is None or output is None or not is_pair(question.batch):
+        question, output = held.question, held.of(Units).returned  # a course judges by a standard of its own
+        if held.how != "whole" or question.loss is None or output is None or not is_pair(question.batch):
             return
         modules = question.loss.modules() if isinstance(question.loss, nn.Module) else ()
         try:

@@ -166,7 +166,7 @@ def _ask_alike(parameters: list[tuple[str, nn.Parameter]], later: Later) -> Call
     def found() -> set[int]:
         differ, size = answer.values[: len(several)], answer.values[len(several) :]
         left = [n for n in range(len(several)) if differ[n] <= 10 * EQUAL * size[n] * math.sqrt(several[n][0].numel())]
-        flags = read([_alike(several[n]) for n in left])
+        flags = read([rows_alike(several[n]) for n in left])
         return {keys[n] for n, alike in zip(left, flags, strict=True) if alike}
 
     return found
@@ -178,7 +178,8 @@ def _sound(gradient: Tensor) -> Tensor:
     return torch.isfinite(values).all().double()
 
 
-def _alike(rows: Tensor) -> Tensor:
+def rows_alike(rows: Tensor) -> Tensor:
+    """1 where all rows are equal, up to EQUAL of the largest element."""
     rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
     return ((rows - rows[:1]).abs().amax() <= EQUAL * rows.abs().amax()).double()
 
