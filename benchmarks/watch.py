@@ -1,23 +1,28 @@
 """What watching costs: the time of a training step with a watch over one without, beside the peers.
 
-    python benchmarks/watch.py [--page docs/watching-cost.md] [--quick]
+    python benchmarks/watch.py [--page docs/watching-cost.md] [--quick] [--device cuda]
 
-Two equal copies of a network are trained in turn, a block of steps of one and a block of the other, so that a machine
-whose speed drifts does not matter. A ratio is the median over pairs of blocks; *with probes* is the whole time of all
-blocks over that of the plain ones, the first probes, which are on credit, left aside. Peers that are not installed
-are left out: `pip install wandb torch-module-monitor`.
+Two equal copies of a network are trained in turn, a step of one and a step of the other, so that a machine whose speed
+drifts does not matter. A ratio is the processor's time of all watched steps over that of all plain ones, with the
+range that 95 of 100 resamplings of the pairs give; steps that are probed are left out of it. *With probes* holds them
+too, but not the first ones, which are on credit (5 seconds). On a GPU ten steps of one and ten of the other are timed
+by the clock, between two synchronisations. Peers that are not installed are left out: `pip install
+wandb torch-module-monitor`.
 """
 
 import argparse
 import contextlib
 import copy
 import os
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +36,9 @@ from torch import Tensor, nn
 import fadeout
 from fadeout.store.runs import Runs, blob
 
-PAIRS = 9
+BLOCK = 10  # steps that are timed together on a GPU
+SECONDS = 40.0  # of steps, for one way and network
+DEVICE = torch.device("cpu")
 Step = Callable[[], None]
 
 
@@ -82,14 +89,32 @@ def decoder() -> tuple[nn.Module, Tensor, Tensor]:
     return Decoder(), ids, ids.roll(-1, 1)
 
 
-NETWORKS = {"MLP 50 x 256": mlp, "ResNet, 16 x 96 x 96": resnet, "GPT 6 x 256, 4 x 128 tokens": decoder}
+def gpt2() -> tuple[nn.Module, Tensor, Tensor]:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = GPT2LMHeadModel(GPT2Config(use_cache=False))
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.net(ids).logits.transpose(1, 2)
+
+    ids = torch.randint(0, 50257, (8, 1024))
+    return Logits(), ids, ids.roll(-1, 1)
+
+
+GPT2 = "GPT-2 124M, bf16, 8 x 1024 tokens"
+NETWORKS = {"MLP 50 x 256": mlp, "ResNet, 16 x 96 x 96": resnet, "GPT 6 x 256, 4 x 128 tokens": decoder, GPT2: gpt2}
 
 
 def stepper(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, compiled: bool) -> Step:
     call = torch.compile(model) if compiled else model
+    half = x.is_cuda and x.dtype is torch.int64
 
     def step() -> None:
-        loss = F.cross_entropy(call(x), y)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            loss = F.cross_entropy(call(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -166,10 +191,22 @@ WAYS: dict[str, Any] = {
 }
 
 
-def measured(network: str, way: str, compiled: bool, pairs: int) -> tuple[float, float, float, str] | None:
-    """(ms of a plain step, ratio of a step, ratio of all the time, what ours did)."""
+@dataclass
+class Cost:
+    """Of one way to watch."""
+
+    plain: float  # ms of a step
+    step: float  # ratio of a step that is not probed, over a plain one
+    low: float
+    high: float
+    whole: float  # ratio with the probes
+    done: str  # what ours did
+
+
+def measured(network: str, way: str, compiled: bool, seconds: float) -> Cost | None:
+    """None where the peer is not installed."""
     torch.manual_seed(0)
-    model, x, y = NETWORKS[network]()
+    model, x, y = (part.to(DEVICE) for part in NETWORKS[network]())
     twin = copy.deepcopy(model)
     a = torch.optim.Adam(model.parameters(), 1e-4)
     b = torch.optim.Adam(twin.parameters(), 1e-4)
@@ -180,39 +217,84 @@ def measured(network: str, way: str, compiled: bool, pairs: int) -> tuple[float,
     except ImportError:
         return None
     try:
-        for _ in range(3):
-            plain()
-            seen()
-        begun = time.process_time()
-        plain()
-        block = max(5, min(60, round(0.6 / max(1e-4, time.process_time() - begun))))
-        if watch is not None:  # the probes on credit
-            until = time.monotonic() + 12
-            while watch.budget.allows_probe() and watch.budget.passed() < 300 and time.monotonic() < until:
-                for _ in range(4):
-                    seen()
-        ratios, whole = [], [0.0, 0.0]
-        steps: tuple[list[float], list[float]] = ([], [])
-        for _ in range(pairs):
-            took = []
-            for which, step in enumerate((plain, seen)):
-                times = []
-                for _ in range(block):
-                    begun = time.process_time()
-                    step()
-                    times.append(time.process_time() - begun)
-                took.append(statistics.median(times))
-                whole[which] += sum(times)
-                steps[which].append(took[-1])
-            ratios.append(took[1] / took[0])
+        warm(plain, seen, watch)
+        pairs = run_pairs(plain, seen, watch, seconds)
+        ordinary = [(p, s) for p, s, probed in pairs if not probed]
+        low, high = interval(ordinary)
         done = ""
         if watch is not None:
-            track = watch.tracks[0]
-            done = f"norms every {track.pace.every} steps" if track.pace.every > 1 else "norms every step"
-        return 1000 * statistics.median(steps[0]), statistics.median(ratios), whole[1] / whole[0], done
+            every = watch.tracks[0].pace.every
+            done = f"norms every {every} steps" if every > 1 else "norms every step"
+        return Cost(
+            plain=1000 * statistics.median(p for p, _ in ordinary),
+            step=over(ordinary),
+            low=low,
+            high=high,
+            whole=over([(p, s) for p, s, _ in pairs]),
+            done=done,
+        )
     finally:
         with contextlib.suppress(Exception):
             context.__exit__(None, None, None)
+
+
+def warm(plain: Step, seen: Step, watch: Any) -> None:
+    """The first steps, and the probes that are on credit."""
+    for _ in range(3):
+        plain()
+        seen()
+    if watch is not None:
+        until = time.monotonic() + 12
+        while watch.budget.allows_probe() and watch.budget.passed() < 300 and time.monotonic() < until:
+            for _ in range(4):
+                seen()
+
+
+def run_pairs(plain: Step, seen: Step, watch: Any, seconds: float) -> list[tuple[float, float, bool]]:
+    """Seconds of the processor for a plain and a watched step, in turn, and whether the second one was probed.
+
+    The watch's clock stands still while the plain one runs: it is to spend a share of its own training's time.
+    """
+    found: list[tuple[float, float, bool]] = []
+    until = time.monotonic() + seconds
+
+    def timed(step: Step) -> float:
+        if DEVICE.type == "cpu":
+            begun = time.process_time()
+            step()
+            return time.process_time() - begun
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        for _ in range(BLOCK):
+            step()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - begun) / BLOCK
+
+    while time.monotonic() < until:
+        took = {}
+        probed = len(watch.tracks[0].prober.readings) if watch is not None else 0
+        for step in (plain, seen) if len(found) % 2 else (seen, plain):
+            begun = time.perf_counter()
+            took[step] = timed(step)
+            if watch is not None and step is plain:
+                passed = time.perf_counter() - begun
+                watch.budget.begun += passed
+                watch.tracks[0].pace._ended += passed
+        after = len(watch.tracks[0].prober.readings) if watch is not None else 0
+        found.append((took[plain], took[seen], after > probed))
+    return found
+
+
+def over(pairs: Sequence[tuple[float, float]]) -> float:
+    """Time of all watched steps over that of the plain ones."""
+    return sum(s for _, s in pairs) / sum(p for p, _ in pairs)
+
+
+def interval(pairs: Sequence[tuple[float, float]], draws: int = 1000) -> tuple[float, float]:
+    """Where the ratio lies in 95 of 100 draws of the pairs with replacement."""
+    chance = random.Random(0)
+    found = sorted(over(chance.choices(pairs, k=len(pairs))) for _ in range(draws))
+    return found[int(0.025 * draws)], found[int(0.975 * draws)]
 
 
 def store_costs() -> str:
@@ -235,13 +317,74 @@ def store_costs() -> str:
     )
 
 
+def disturbances() -> str:
+    """What an ordinary step of a compiled network waits for and compiles anew because of the watch."""
+    (graphs, breaks, waits), (more, more_breaks, more_waits) = counted(watched=False), counted(watched=True)
+    waited_for = f", {more_waits - waits} synchronisations in 20 steps" if DEVICE.type == "cuda" else ""
+    return f"Added by the watch: {more_breaks - breaks} graph breaks, {more - graphs} recompiled graphs{waited_for}."
+
+
+def counted(*, watched: bool) -> tuple[int, int, int]:
+    """Compiled graphs and graph breaks of 26 steps, synchronisations in the last 20, none of which is probed."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch.manual_seed(0)
+    model, x, y = (part.to(DEVICE) for part in mlp())
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
+    step = stepper(model, optimizer, x, y, compiled=True)
+    with ours(model, optimizer) if watched else contextlib.nullcontext() as watch:
+        for _ in range(6):
+            step()
+        if watch is not None:
+            watch.tracks[0]._next = 10**9
+        waits = waited(step, times=20)
+    counters = torch._dynamo.utils.counters
+    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()), waits
+
+
+def waited(step: Step, times: int) -> int:
+    """How often so many steps wait for the GPU."""
+    if DEVICE.type == "cpu":
+        for _ in range(times):
+            step()
+        return 0
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(times):
+                step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(w.message) for w in seen)
+
+
+def row(network: str, compiled: bool, seconds: float) -> str:
+    """A line of the table."""
+    costs = [measured(network, way, compiled, seconds) for way in WAYS]
+    cells = [
+        "not installed" if cost is None else f"x{cost.step:.3f} [{cost.low:.3f}, {cost.high:.3f}]" for cost in costs
+    ]
+    mine = costs[0]
+    assert mine is not None
+    kind = "compiled" if compiled else "eager"
+    return f"| {network} | {kind} | {mine.plain:.1f} ms | {' | '.join(cells)} | x{mine.whole:.3f} | {mine.done} |"
+
+
 def main() -> None:
+    global DEVICE
     parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of steps, for each figure")
+    parser.add_argument("--only", action="append", default=[], help="networks whose names begin so")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = 3 if arguments.quick else PAIRS
+    seconds = 8.0 if arguments.quick else arguments.seconds
+    DEVICE = torch.device(arguments.device)
+    where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "one thread"
     lines = [
         "# What watching costs",
         "",
@@ -249,27 +392,18 @@ def main() -> None:
         "",
         (__doc__ or "").split("\n\n", 2)[2].strip(),
         "",
-        f"torch {torch.__version__}, one thread, {pairs} pairs of blocks",
+        f"torch {torch.__version__}, {where}, {seconds:.0f} s of steps for each figure",
         "",
         "| network | | plain step | " + " | ".join(WAYS) + " | ours with probes | |",
         "|---|---|---:|" + "---:|" * len(WAYS) + "---:|---|",
     ]
     for network in NETWORKS:
+        if (network == GPT2 and DEVICE.type == "cpu") or not network.startswith(tuple(arguments.only) or ""):
+            continue
         for compiled in (False,) if arguments.quick else (False, True):
-            cells, plain, whole, done = [], float("nan"), "", ""
-            for way in WAYS:
-                found = measured(network, way, compiled, pairs)
-                if found is None:
-                    cells.append("not installed")
-                    continue
-                plain, ratio, all_of_it, said = found
-                cells.append(f"x{ratio:.3f}")
-                if way == "fadeout.watch":
-                    whole, done = f"x{all_of_it:.3f}", said
-            kind = "compiled" if compiled else "eager"
-            lines.append(f"| {network} | {kind} | {plain:.1f} ms | {' | '.join(cells)} | {whole} | {done} |")
+            lines.append(row(network, compiled, seconds))
             print(lines[-1], file=sys.stderr, flush=True)
-    lines += ["", store_costs()]
+    lines += ["", disturbances(), "", store_costs()]
     text = "\n".join(lines) + "\n"
     if arguments.page is not None:
         arguments.page.write_text(text, encoding="utf-8")

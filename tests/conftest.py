@@ -11,6 +11,8 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+if os.environ.get("FADEOUT_DEVICE"):  # the training loops of tests/live on a GPU: `make test-gpu`
+    torch.set_default_device(os.environ["FADEOUT_DEVICE"])
 settings.register_profile("own", deadline=None)  # how long a case takes is the machine's doing
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "own")

@@ -22,10 +22,10 @@ def digits(model: nn.Module, *, rows: int, verb: str) -> tuple[Tensor, Tensor]:
     except ImportError as error:
         raise FadeoutError(f"{verb}: digits needs scikit-learn; pip install 'fadeout[lab]'") from error
     bundle = load_digits()
-    order = torch.randperm(len(bundle.target), generator=torch.Generator().manual_seed(123))[:rows]
-    x = torch.tensor(bundle.data, dtype=torch.float32) / 16
+    order = torch.randperm(len(bundle.target), generator=torch.Generator().manual_seed(123), device="cpu")[:rows]
+    x = torch.tensor(bundle.data, dtype=torch.float32, device="cpu") / 16
     x = ((x - x.mean()) / x.std())[order]
-    y = torch.tensor(bundle.target, dtype=torch.int64)[order]
+    y = torch.tensor(bundle.target, dtype=torch.int64, device="cpu")[order]
     device = _like(model).device
     return _shaped(model, x, verb).to(device), y.to(device)
 
@@ -56,10 +56,10 @@ def random_batch(model: nn.Module, shape: tuple[int, ...], *, rows: int, seed: i
     draw = torch.Generator().manual_seed(seed)
     parameter = _like(model)
     if vocabulary is not None:
-        return torch.randint(0, vocabulary, (rows, *shape), generator=draw).to(parameter.device)
-    return torch.randn(rows, *shape, generator=draw).to(device=parameter.device, dtype=parameter.dtype)
+        return torch.randint(0, vocabulary, (rows, *shape), generator=draw, device="cpu").to(parameter.device)
+    return torch.randn(rows, *shape, generator=draw, device="cpu").to(device=parameter.device, dtype=parameter.dtype)
 
 
 def _like(model: nn.Module) -> Tensor:
     """A tensor on the model's device and of its dtype."""
-    return next(model.parameters(), torch.zeros(0))
+    return next(model.parameters(), torch.zeros(0, device="cpu"))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from fadeout.call import privates
+from fadeout.call.chance import kept_torch_state
 from fadeout.theory.activation import Activation, Elementwise
 from fadeout.theory.critical import Critical, find_critical
 from fadeout.theory.residual import fixup_scale
@@ -164,7 +165,7 @@ def lsuv_(
             handles.append(layer.register_forward_hook(_rescale(name, variance, done)))
         if not handles:
             raise ValueError(_nothing("lsuv_", module, _WEIGHTED))
-        with torch.random.fork_rng():
+        with kept_torch_state():
             if isinstance(batch, Tensor):
                 module(batch)
             elif isinstance(batch, Mapping):

@@ -26,7 +26,7 @@ def net(depth: int = 4, *, dropout: float = 0.0, batchnorm: bool = False, width:
 
 
 def data() -> tuple[torch.Tensor, torch.Tensor]:
-    draw = torch.Generator().manual_seed(7)
+    draw = torch.Generator(torch.get_default_device()).manual_seed(7)
     x = torch.randn(256, 16, generator=draw)
     return x, (x[:, :4].argmax(1))
 
@@ -93,15 +93,15 @@ def accumulated() -> Loop:
 
 
 def scaled(fused: bool, clip: bool = False) -> Loop:
-    """float16 autocast on CPU with a loss scaler; an overflow at the start makes it skip steps."""
+    """float16 autocast with a loss scaler; an overflow at the start makes it skip steps."""
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=fused)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=5)
+    scaler = torch.amp.GradScaler(torch.get_default_device().type, init_scale=2.0**24, growth_interval=5)
     x, y = data()
 
     def iterate():
         a, b = batch(x, y)
-        with torch.autocast("cpu", dtype=torch.float16):
+        with torch.autocast(torch.get_default_device().type, dtype=torch.float16):
             loss = F.cross_entropy(model(a), b)
         optimizer.zero_grad()
         scaler.scale(loss).backward()
@@ -121,7 +121,7 @@ def bf16() -> Loop:
 
     def iterate():
         a, b = batch(x, y)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(torch.get_default_device().type, dtype=torch.bfloat16):
             loss = F.cross_entropy(model(a), b)
         loss.backward()
         optimizer.step()
@@ -433,13 +433,15 @@ def fingerprint(loop: Loop) -> str:
     digest = hashlib.sha256()
     for model in loop.models:
         for value in model.state_dict().values():
-            digest.update(value.detach().contiguous().numpy().tobytes())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     for optimizer in loop.optimizers:
         for state in optimizer.state.values():
             for value in state.values():
                 if isinstance(value, torch.Tensor) and value.layout == torch.strided:
-                    digest.update(value.detach().contiguous().numpy().tobytes())
+                    digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(torch.get_rng_state().numpy().tobytes())
+    if torch.get_default_device().type == "cuda":
+        digest.update(torch.cuda.get_rng_state().numpy().tobytes())
     digest.update(repr(random.getstate()).encode())
     return digest.hexdigest()
 

@@ -166,30 +166,45 @@ def test_global_hooks_of_the_script_run_as_often_as_without_the_watch(tmp_path):
     assert counts[0] == counts[1] > 0
 
 
-@pytest.mark.parametrize("how", ["before", "after", "inside"])
-def test_what_is_compiled_is_hooked_without_a_warning_and_the_same_to_the_bit(how, tmp_path):
-    """torch.compile warns of global hooks; `after`: once the watch has begun."""
+@pytest.mark.parametrize("how", ["before", "unknown", "after", "in place", "in place after", "inside"])
+def test_what_is_compiled_is_compiled_once_without_a_warning_and_the_same_to_the_bit(how, tmp_path):
+    """torch.compile warns of global hooks; `after`: once the watch has begun; `unknown`: the watch gets the module."""
 
     def compiled(watching):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
         torch.manual_seed(0)
         model = loops.net(batchnorm=True)
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
-        fast = torch.compile(model, backend="eager") if how == "before" else model
-        watch = fadeout.watch(fast, optimizer, store=tmp_path / "run.db", live=False, budget=1.0)
+        fast = torch.compile(model, backend="eager") if how in ("before", "unknown") else model
+        if how == "in place":
+            model.compile(backend="eager")
+        network = fast if how == "before" else model
+        watch = fadeout.watch(network, optimizer, store=tmp_path / "run.db", live=False, budget=1.0)
         x, y = loops.data()
         with watch if watching else contextlib.nullcontext():
-            if how != "before":
+            if how in ("after", "inside"):
                 fast = torch.compile(model if how == "after" else lambda x: model(x), backend="eager")
-            for _ in range(6):
+            elif how == "in place after":
+                model.compile(backend="eager")
+            for _ in range(12):
                 optimizer.zero_grad()
                 F.cross_entropy(fast(x[:32]), y[:32]).backward()
                 optimizer.step()
-        return [t.detach().clone() for t in model.state_dict().values()]
+        weights = [t.detach().clone() for t in model.state_dict().values()]
+        counters = torch._dynamo.utils.counters
+        return weights, (counters["stats"]["unique_graphs"], dict(counters["graph_break"]))
 
     original = torch.compile
-    assert all(torch.equal(a, b) for a, b in zip(compiled(False), compiled(True), strict=True))
+    (alone, graphs), (watched, ours) = compiled(False), compiled(True)
+    assert all(torch.equal(a, b) for a, b in zip(alone, watched, strict=True))
+    assert graphs == ours
     assert torch.compile is original
-    assert how != "before" or len(Runs(tmp_path / "run.db").read().tracks[0].probes) >= 4
+    run = Runs(tmp_path / "run.db").read()
+    if how == "inside":
+        assert any("inside of code that torch.compile has compiled" in word for word in run.words)
+    else:
+        assert len(run.tracks[0].probes) >= 4, run.words
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

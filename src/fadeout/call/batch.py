@@ -301,7 +301,7 @@ def noise_product(output: Any, *, verb: str, seed: int = 0) -> Tensor:
         real = torch.view_as_real(real) if real.is_complex() else real
         pieces = real.unbind() if real.is_nested else (real,)
         for piece in pieces:
-            noise = torch.randn(piece.shape, generator=draw, dtype=torch.float32)
+            noise = torch.randn(piece.shape, generator=draw, dtype=torch.float32, device="cpu")
             part = (piece * noise.to(device=piece.device, dtype=piece.dtype)).sum()
             total = part if total is None else total + part
     assert total is not None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fadeout.call.guard import random_state, set_random_state
+from fadeout.call.chance import random_state, set_random_state
 from fadeout.errors import FadeoutError, ModelError
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fadeout.call import privates
+from fadeout.call.chance import random_state, set_random_state
 from fadeout.call.interrupts import unbroken
 
 DEPTH = 3  # of containers inside containers
@@ -48,6 +49,7 @@ class Guard:
         self._storages: dict[int, list[Tensor]] | None = None
         self._written: dict[int, tuple[Tensor, Tensor]] = {}
         self._protected: list[Tensor] = []
+        self._cudnn = True
         self.add(modules)
         self._random = random_state()
 
@@ -201,13 +203,27 @@ class Guard:
         set_random_state(self._random)
 
     def __enter__(self) -> Self:
+        self._cudnn = torch.backends.cudnn.enabled
+        if any(_draws_in_cudnn(module) for module in self._modules.values()):
+            torch.backends.cudnn.enabled = False
         return self
 
     @unbroken
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        torch.backends.cudnn.enabled = self._cudnn
         self.rewind()
+
+
+def _draws_in_cudnn(module: nn.Module) -> bool:
+    """Whether its dropout between layers is drawn by cuDNN, from a random state that nobody can read."""
+    return (
+        isinstance(module, nn.RNNBase)
+        and module.dropout > 0
+        and module.training
+        and any(parameter.is_cuda for parameter in module.parameters())
+    )
 
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})
@@ -290,25 +306,3 @@ def set_state_of(generator: Any, state: Any) -> None:
         generator.bit_generator.state = state
     else:
         generator.set_state(state)
-
-
-def random_state() -> tuple[Any, ...]:
-    """Of torch on all devices, Python and numpy."""
-    numpy = sys.modules.get("numpy")
-    return (
-        torch.get_rng_state(),
-        torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
-        random.getstate(),
-        numpy.random.get_state() if numpy is not None else None,
-    )
-
-
-def set_random_state(state: tuple[Any, ...]) -> None:
-    """What `random_state` gave."""
-    cpu, cuda, python, numpy_state = state
-    torch.set_rng_state(cpu)
-    if cuda is not None:
-        torch.cuda.set_rng_state_all(cuda)
-    random.setstate(python)
-    if numpy_state is not None:
-        sys.modules["numpy"].random.set_state(numpy_state)

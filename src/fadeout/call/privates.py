@@ -193,6 +193,16 @@ def compiled() -> bool:
     return frames is not None and any(backend is not None for backend in frames.cached_backends.values())
 
 
+def compiled_call(module: Any) -> Any:
+    """What a module is called by after `module.compile()`; None where that was not done."""
+    return module.__dict__.get("_compiled_call_impl")
+
+
+def set_compiled_call(module: Any, call: Any) -> None:
+    """Call a module compiled in place by this; a copy of it knows nothing of that, nor does a pickle."""
+    module.__dict__["_compiled_call_impl"] = call
+
+
 def stance() -> Any:
     """How torch.compile treats compiled functions now; None where it was never imported."""
     frames = sys.modules.get("torch._dynamo.eval_frame")

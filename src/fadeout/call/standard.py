@@ -98,7 +98,7 @@ def _ignores(output: Tensor, y: Tensor, loss: Callable[..., Tensor]) -> bool:
     """Whether the loss is the same, but for rounding, when the answers go to other samples or are others."""
     if not y.dim() or len(y) < 2:
         return False
-    noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
+    noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0), device="cpu").to(output)
     apart = (output + noise * (output.abs().mean() + 1e-3)).double()  # the rows of an untrained output may be alike
     for others in _others(output, y):
         a, b = _value(loss, apart, y), _value(loss, apart, others)

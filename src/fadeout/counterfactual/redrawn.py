@@ -26,7 +26,7 @@ def redraw(model: nn.Module, *, gain: float) -> frozenset[str]:
             continue
         turned = isinstance(module, privates.ConvTranspose)
         fan_in = (weight[:, 0] if turned else weight[0]).numel()
-        noise = torch.randn(weight.shape, generator=draw) * (gain / math.sqrt(max(1, fan_in)))
+        noise = torch.randn(weight.shape, generator=draw, device="cpu") * (gain / math.sqrt(max(1, fan_in)))
         weight.copy_(noise.to(weight))
         if module.bias is not None:
             module.bias.zero_()

@@ -62,7 +62,7 @@ def neighbours_agree(model: nn.Module, batch: Any, loss: Callable[..., Tensor] |
     if len(x) != len(y):
         return math.nan
     x, y = x[:ROWS], y[:ROWS]
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), device="cpu").to(x)
     both = torch.cat([x, x + NEAR * x.std() * noise]).detach().requires_grad_(True)
     try:
         with Guard(model.modules()), torch.enable_grad():

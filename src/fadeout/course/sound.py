@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call.chance import TorchState, torch_state
+
 KEPT = 2  # steps: the break shows in a loss, and may have been made by the update before
 LARGEST = 1 << 26  # elements of all parameters and buffers from which none are kept
 
@@ -23,7 +25,7 @@ class Before:
 
     number: int
     batch: Any
-    draws: Tensor
+    draws: TorchState
     values: list[Tensor]
 
     def finite(self) -> bool:
@@ -54,7 +56,7 @@ class LastSound:
             values = spare.values
             for value, tensor in zip(values, now, strict=True):
                 value.copy_(tensor)
-        self._kept.append(Before(number=number, batch=batch, draws=torch.get_rng_state(), values=values))
+        self._kept.append(Before(number=number, batch=batch, draws=torch_state(), values=values))
 
     def newest_first(self) -> list[Before]:
         """Those whose values are all finite."""

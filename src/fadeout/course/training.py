@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from fadeout.call.alone import undisturbed
 from fadeout.call.batch import fresh, is_pair, tensors
+from fadeout.call.chance import TorchState, set_torch_state, torch_state
 from fadeout.call.copies import copy_of
 from fadeout.call.guard import Guard
 from fadeout.call.modes import under_autocast, without_dropout
@@ -62,7 +63,7 @@ def take_course(question: Question, *, marks: Marks | None = None) -> Taken:
         for generator in _generators(question.batch):
             kept.before_draw(generator)
         stream = Stream([None] if question.batch is None else question.batch, question.verb)
-        start = torch.get_rng_state()
+        start = torch_state()
         with undisturbed(inner.modules(), verb=question.verb):
             twin = twin_of(question, inner, stream.first)
         if twin.originals is not None:
@@ -82,7 +83,7 @@ class _Prober:
     question: Question
     twin: Twin
     stream: Stream
-    start: Tensor
+    start: TorchState
     rows: Rows
     marks: Marks
     shown: dict[str, Shown] = field(default_factory=dict)
@@ -111,7 +112,7 @@ class _Prober:
         for one in before.newest_first():
             try:
                 with before.put_back(one), Guard([]):
-                    torch.set_rng_state(one.draws)
+                    set_torch_state(one.draws)
                     found = self._read(one.batch, "brief").reading
             except ModelError:  # what is not finite may raise, in an SVD or a sampler
                 continue
@@ -164,7 +165,7 @@ class _Prober:
 class _Training:
     """One course, from the first probe to the record."""
 
-    def __init__(self, question: Question, twin: Twin, stream: Stream, start: Tensor, marks: Marks) -> None:
+    def __init__(self, question: Question, twin: Twin, stream: Stream, start: TorchState, marks: Marks) -> None:
         self.question = question
         self.twin = twin
         self.stream = stream
@@ -279,10 +280,10 @@ def has_loss(question: Question) -> bool:
 
 
 @contextmanager
-def _in_probe(model: nn.Module, start: Tensor) -> Iterator[None]:
+def _in_probe(model: nn.Module, start: TorchState) -> Iterator[None]:
     """No dropout, and what still draws, draws the same in every probe."""
     with Guard([]), without_dropout(model):
-        torch.set_rng_state(start)
+        set_torch_state(start)
         yield
 
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from fadeout.call.batch import fresh
 from fadeout.call.case import Case, Setup, seeded
+from fadeout.call.chance import random_state, set_random_state
 from fadeout.call.failures import first_line
-from fadeout.call.guard import random_state, set_random_state
 from fadeout.call.isolate import Isolation
 from fadeout.call.question import Question
 from fadeout.call.train_step import bound

@@ -183,7 +183,7 @@ def _train(arms: list[LiveArm], job: Job) -> None:
 
 def _alive(params: dict[str, Tensor], count: int) -> list[bool]:
     """Whether any gradient of each arm is other than zero."""
-    found = torch.zeros(count, dtype=torch.bool)
+    found = torch.zeros(count, dtype=torch.bool, device="cpu")
     for p in reversed(params.values()):
         if p.grad is not None:
             found |= p.grad.reshape(count, -1).any(1).cpu()

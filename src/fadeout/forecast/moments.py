@@ -98,7 +98,7 @@ def _rows(name: str, low: int, high: int) -> list[tuple[float, float, float, flo
     for n in range(low, high + 1):
         if n not in table:
             block = range(n - n % _BLOCK, n - n % _BLOCK + _BLOCK)
-            at = torch.tensor([10.0 ** (k / _STEPS) for k in block], dtype=torch.float64)
+            at = torch.tensor([10.0 ** (k / _STEPS) for k in block], dtype=torch.float64, device="cpu")
             curves = moment_curves(activation, at)
             rows = torch.stack(
                 (curves.mean, (curves.second - curves.mean**2) / at, curves.slope_second, curves.slope_fourth)

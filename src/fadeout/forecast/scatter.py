@@ -30,7 +30,7 @@ _SEED = 20
 Wander = np.ndarray[Any, np.dtype[np.float64]]  # logarithms, one a network
 STILL: Wander = np.zeros(DRAWS)
 UNKNOWING: Wander = np.ones(DRAWS)  # `along` of a gradient that knows nothing of the signal
-_EVEN: Wander = torch.special.ndtri((torch.arange(DRAWS, dtype=torch.float64) + 0.5) / DRAWS).numpy()
+_EVEN: Wander = torch.special.ndtri((torch.arange(DRAWS, dtype=torch.float64, device="cpu") + 0.5) / DRAWS).numpy()
 
 
 class Dice:

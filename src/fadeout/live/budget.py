@@ -1,5 +1,6 @@
 """The budget: what the watch has cost so far, and whether it may spend more."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,4 +65,4 @@ class Budget:
         if step_seconds <= 0:
             return 1
         needed = norm_seconds / (self.share * NORMS * step_seconds) if self.share > 0 else LONGEST
-        return max(1, min(LONGEST, round(needed)))
+        return max(1, min(LONGEST, math.ceil(needed)))

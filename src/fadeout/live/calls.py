@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call import privates
 from fadeout.call.batch import tensors
-from fadeout.call.guard import random_state, set_random_state
+from fadeout.call.chance import random_state, set_random_state
 from fadeout.errors import FadeoutError
 from fadeout.live.hooking import Hooking
 from fadeout.live.norms import norms
 from fadeout.live.places import Held
 from fadeout.live.reach import Reach
-from fadeout.live.roots import WRAPPERS
+from fadeout.live.roots import WRAPPERS, compiled_around
 from fadeout.live.still import ENDED, ImpureError
 
 DEEPEST = 2  # levels below the root whose modules are watched for calls of their own
@@ -81,16 +82,36 @@ class Calls:
         self._hooking = Hooking(self._before, self._after)
         self._reach: Reach | None = None  # of the last call
         self._depth = 0
+        self._armed_at = -1  # backward passes then
+        self._stays = False
 
     def arm(self) -> None:
         """Begin to watch."""
         self._depth = 0
-        self._hooking.put_on(_watched(self.root))
+        self._armed_at = self.backwards
+        self._hooking.put_on(lambda: _watched(self.root))
 
     def disarm(self) -> None:
         """Watch no more; what was kept stays until `forget`."""
-        self._hooking.take_off()
+        if not self._stays:
+            self._hooking.take_off()
+            self._armed_at = -1
         self._depth = 0
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a backward pass came and no call that we could see: those inside of compiled code we can't."""
+        return privates.compiled() and not self.kept and 0 <= self._armed_at < self.backwards
+
+    def stay(self) -> None:
+        """Stay on to the end: the compiled code holds our hooks, and would be compiled anew without them."""
+        self._stays = True
+
+    def end(self) -> None:
+        """Watch no more at all."""
+        self._stays = False
+        self.disarm()
+        self.forget()
 
     def forget(self) -> None:
         """Let go of inputs and outputs."""
@@ -175,6 +196,10 @@ class Calls:
 
 def _watched(root: nn.Module) -> Iterator[nn.Module]:
     """The root, and where a script may call parts of it one by one, those: never the inside of what is compiled."""
+    around = compiled_around(root)
+    if around:
+        yield from around
+        return
     level, seen = [root], 0
     for depth in range(DEEPEST + 1):
         below: list[nn.Module] = []
@@ -183,7 +208,7 @@ def _watched(root: nn.Module) -> Iterator[nn.Module]:
             seen += 1
             if seen >= MOST:
                 return
-            if type(module).__name__ not in WRAPPERS:
+            if type(module).__name__ not in WRAPPERS and privates.compiled_call(module) is None:
                 below += [m for m in module._modules.values() if m is not None and _has_parameters(m)]
         if depth == 0 and type(root).__name__ in WRAPPERS:
             return

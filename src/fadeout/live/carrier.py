@@ -61,7 +61,7 @@ def _sent(device: torch.device, samples: Sequence[Sample]) -> _Load:
     labels = [(metric, step, values.numel()) for metric, step, values in samples]
     if device.type != "cuda":
         return _Load(labels, flat.cpu(), None)
-    home = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True)
+    home = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True, device="cpu")
     home.copy_(flat, non_blocking=True)
     arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
     arrived.record(torch.cuda.current_stream(device))

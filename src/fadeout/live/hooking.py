@@ -7,7 +7,7 @@ is compiled, hooks on the modules are used instead, which vanish in a copy.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -26,12 +26,14 @@ class Hooking:
     def __init__(self, before: Before, after: After) -> None:
         self._before, self._after = before, after
         self._modules: dict[int, nn.Module] = {}
+        self._find: Callable[[], Iterable[nn.Module]] = tuple
         self._handles: list[Any] = []
 
-    def put_on(self, modules: Iterable[nn.Module]) -> None:
-        """Begin."""
+    def put_on(self, find: Callable[[], Iterable[nn.Module]]) -> None:
+        """Begin, with the modules that are found now."""
         self.take_off()
-        self._modules = {id(m): m for m in modules}
+        self._find = find
+        self._modules = {id(m): m for m in find()}
         if privates.compiled():
             self._on_modules()
         else:
@@ -48,6 +50,9 @@ class Hooking:
     def _on_modules(self) -> None:
         before, after = _Hook(self._before), _Hook(self._after)
         for module in self._modules.values():
+            if privates.compiled_call(module) is not None:
+                self._handles.append(_Around(module, self._before, self._after))
+                continue
             self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True, prepend=True))
             self._handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
 
@@ -65,12 +70,42 @@ class Hooking:
         self._handles.append(register_module_forward_hook(after, with_kwargs=True, always_call=True))
         _COMPILE.tell(self)
 
-    def compiling(self) -> None:
-        """Something is compiled: from now on by hooks on the modules."""
-        modules = list(self._modules.values())
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Something is compiled inside: from now on by hooks, on the modules that are found afterwards."""
+        find = self._find
         self.take_off()
-        self._modules = {id(m): m for m in modules}
+        yield
+        self._find = find
+        self._modules = {id(m): m for m in find()}
         self._on_modules()
+
+
+class _Around:
+    """Around the calls of a module that was compiled in place, whose own hooks would be compiled with it."""
+
+    def __init__(self, module: nn.Module, before: Before, after: After) -> None:
+        self.id = -1
+        self._module = module
+        self._original = original = privates.compiled_call(module)
+
+        @functools.wraps(original)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            before(module, args, kwargs)
+            out = None
+            try:
+                out = original(*args, **kwargs)
+                return out
+            finally:
+                after(module, args, kwargs, out)
+
+        self._ours = run
+        privates.set_compiled_call(module, run)
+
+    def remove(self) -> None:
+        """The module is called as it was."""
+        if privates.compiled_call(self._module) is self._ours:
+            privates.set_compiled_call(self._module, self._original)
 
 
 class _Compile:
@@ -89,9 +124,15 @@ class _Compile:
 
             @functools.wraps(original)
             def compile_(*args: Any, **kwargs: Any) -> Any:
-                for one in list(self._asking):
-                    one.compiling()
-                return original(*args, **kwargs)
+                inside = getattr(args[0] if args else None, "__self__", None)
+                with contextlib.ExitStack() as stack:
+                    for one in list(self._asking):
+                        stack.enter_context(one.compiling())
+                    made = original(*args, **kwargs)
+                    if not (isinstance(inside, nn.Module) and args[0] == inside._call_impl):
+                        return made
+                    privates.set_compiled_call(inside, made)  # module.compile() is about to keep what we return
+                return privates.compiled_call(inside)
 
             self._ours = torch.compile = compile_
 

@@ -44,7 +44,9 @@ def norms(tensors: Sequence[Tensor | None]) -> Tensor:
     nothing = torch.full((), math.nan, device=home)
     empty = torch.zeros((), device=home)
     found = [values.get(i, nothing if tensor is None else empty) for i, tensor in enumerate(tensors)]
-    stacked = torch.stack([v if v.device == home else v.to(home) for v in found]) if found else torch.zeros(0)
+    stacked = (
+        torch.stack([v if v.device == home else v.to(home) for v in found]) if found else torch.zeros(0, device="cpu")
+    )
     if home.type == "cpu" and dense:
         stacked = _again(stacked, index, dense)
     return stacked

@@ -1,6 +1,7 @@
 """Roots: the outermost module that holds an optimizer's parameters, found among the objects that live."""
 
 import gc
+import sys
 from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
@@ -38,6 +39,14 @@ def roots_of(parameters: Iterable[Tensor], among: Sequence[nn.Module] | None = N
             kept.append(module)
             covered |= held
     return kept
+
+
+def compiled_around(module: nn.Module) -> list[nn.Module]:
+    """What torch.compile has made of a module."""
+    if "torch._dynamo" not in sys.modules:
+        return []
+    kinds = ((o, o._modules.get("_orig_mod")) for o in modules_alive() if type(o).__name__ == "OptimizedModule")
+    return [wrapper for wrapper, inner in kinds if inner is module]
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

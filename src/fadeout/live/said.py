@@ -16,6 +16,11 @@ INSIDE = (
     "the step has made"
 )
 
+COMPILED = (
+    "the network is called inside of code that torch.compile has compiled, so only the norms of its gradients are "
+    "known; compile the network itself (torch.compile(model)) and the way back is measured too"
+)
+
 
 def reason(error: Exception) -> str:
     """Why no probe could be taken."""

@@ -21,7 +21,7 @@ from fadeout.live.norms import norms
 from fadeout.live.pace import Pace
 from fadeout.live.probing import Facts, Judged, Prober
 from fadeout.live.roots import unwrapped
-from fadeout.live.said import AT_ONCE, IN_PARTS, INSIDE, SHARDED, reason
+from fadeout.live.said import AT_ONCE, COMPILED, IN_PARTS, INSIDE, SHARDED, reason
 from fadeout.live.seen import FIRST, Part, Seen
 from fadeout.live.still import ImpureError
 from fadeout.probe.account.norms import stride
@@ -330,6 +330,11 @@ class Track:
 
     def _probe(self) -> None:
         """A reading of this step; what fails costs the run nothing but this reading."""
+        if self.calls.unseen:
+            self.calls.stay()
+            self.probes = False
+            self.words.append(COMPILED)
+            return
         self.calls.disarm()
         step = self.steps
         self._next = max(step + 1, math.ceil(GROWTH * step))
@@ -393,8 +398,7 @@ class Track:
 
     def shut(self) -> None:
         """Take every hook off."""
-        self.calls.disarm()
-        self.calls.forget()
+        self.calls.end()
 
     def wrapped(self, closure: Callable[..., Any], before: Callable[[], Any]) -> Callable[..., Any]:
         """A closure of LBFGS and its like, whose first evaluation is the step's gradient.

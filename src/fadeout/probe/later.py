@@ -61,7 +61,7 @@ def tally(flags: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
     """
     running = torch.stack(list(flags)).cumsum(1)
     running = torch.nn.functional.pad(running, (1, 0))
-    borders = torch.tensor([0, *accumulate(counts)]).to(running.device, non_blocking=True)
+    borders = torch.tensor([0, *accumulate(counts)], device="cpu").to(running.device, non_blocking=True)
     return running[:, borders].diff(dim=1)
 
 

@@ -69,16 +69,16 @@ def draw(surgery: Surgery, path: str, layer: nn.Module, gain: float, *, words: s
     fan_in = max(1, weight[0].numel())
     flat = weight.shape[0], fan_in
     if orthogonal:
-        fresh = torch.empty(flat)
+        fresh = torch.empty(flat, device="cpu")
         nn.init.orthogonal_(fresh, gain=gain * math.sqrt(max(flat[0] / flat[1], 1.0)), generator=surgery.draw)
     else:
-        fresh = torch.randn(flat, generator=surgery.draw) * (gain / math.sqrt(fan_in))
+        fresh = torch.randn(flat, generator=surgery.draw, device="cpu") * (gain / math.sqrt(fan_in))
     surgery.set(weight, fresh.view(weight.shape))
     centred = False
     if isinstance(bias := layer.bias, Tensor):
         behind = surgery.activation.get(surgery.anatomy.before.get(path, ""), "")
         centred = behind in CENTRED
-        centre = -fresh.sum(1) / 2 if centred else torch.zeros(flat[0])
+        centre = -fresh.sum(1) / 2 if centred else torch.zeros(flat[0], device="cpu")
         if centred:
             surgery.notes.append(FOLLOWS)
         surgery.set(bias, centre)

@@ -22,7 +22,9 @@ def spread(on: Surgery) -> int:
         if not isinstance(bias, Tensor):
             continue
         shape = bias.shape
-        dt = torch.exp(torch.rand(shape, generator=on.draw) * (math.log(HIGH) - math.log(LOW)) + math.log(LOW))
+        dt = torch.exp(
+            torch.rand(shape, generator=on.draw, device="cpu") * (math.log(HIGH) - math.log(LOW)) + math.log(LOW)
+        )
         on.set(bias, dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
         on.write(Edit(what="init", path=path, old="", new=f"dt log-uniform in [{LOW:g}, {HIGH:g}]"))
         count += 1

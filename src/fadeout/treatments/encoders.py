@@ -40,13 +40,13 @@ def deep(on: Surgery) -> int:
     for path, layer in found:
         width = layer.linear1.in_features
         for weight in (layer.linear1.weight, layer.linear2.weight, layer.self_attn.out_proj.weight):
-            value = torch.empty(weight.shape)
+            value = torch.empty(weight.shape, device="cpu")
             nn.init.xavier_normal_(value, gain=beta, generator=on.draw)
             on.set(weight, value)
         packed = layer.self_attn.in_proj_weight
         if isinstance(packed, Tensor):
             value = packed.detach().clone().cpu()
-            part = torch.empty(width, width)
+            part = torch.empty(width, width, device="cpu")
             nn.init.xavier_normal_(part, gain=beta, generator=on.draw)
             value[2 * width :] = part
             on.set(packed, value)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fadeout.call.chance import kept_torch_state
 from fadeout.treatments.surgery import Surgery
 
 
@@ -21,10 +22,9 @@ def gated(on: Surgery, kind: Literal["LSTM", "GRU"]) -> int:
                 "num_layers": old.num_layers, "batch_first": old.batch_first, "dropout": old.dropout,
                 "bidirectional": old.bidirectional,
             }  # fmt: skip
-        before = torch.get_rng_state()
-        torch.manual_seed(on.patient.seed)
-        new = make(old.input_size, old.hidden_size, **sizes)
-        torch.set_rng_state(before)
+        with kept_torch_state():
+            torch.manual_seed(on.patient.seed)
+            new = make(old.input_size, old.hidden_size, **sizes)
         new.to(next(old.parameters()))
         on.replace(
             path,

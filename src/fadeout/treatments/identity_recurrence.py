@@ -41,7 +41,7 @@ class IdentityRecurrence(Treatment):
         for path, module in found:
             for name, parameter in module.named_parameters(recurse=False):
                 if name.startswith("weight_hh"):
-                    on.set(parameter, torch.eye(parameter.shape[0], parameter.shape[1]))
+                    on.set(parameter, torch.eye(parameter.shape[0], parameter.shape[1], device="cpu"))
                 elif name.startswith("bias"):
                     on.set(parameter, torch.zeros_like(parameter))
             module.nonlinearity = "relu"

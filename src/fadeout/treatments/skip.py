@@ -57,7 +57,7 @@ class Gate(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.alpha = nn.Parameter(torch.zeros(1))
+        self.alpha = nn.Parameter(torch.zeros(1, device="cpu"))
 
     def forward(self, x: Tensor) -> Tensor:
         """The branch, as far as it is let in yet."""

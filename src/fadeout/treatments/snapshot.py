@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fadeout.call.guard import random_state, set_random_state
+from fadeout.call.chance import random_state, set_random_state
 
 _TABLES = (dict, list, set)
 

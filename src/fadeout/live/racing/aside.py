@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
+from fadeout.call.chance import kept_torch_state
 
 
 def aside(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -12,7 +12,7 @@ def aside(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with torch.random.fork_rng(devices=[]):
+        with kept_torch_state():
             return function(*args, **kwargs)
 
     return run

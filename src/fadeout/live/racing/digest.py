@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fadeout.call.batch import tensors
+from fadeout.call.chance import torch_state
 
 MOST = 1 << 16  # elements of an input that are read
 
@@ -32,7 +33,10 @@ class Digest:
 
     def step(self) -> None:
         """A step was made."""
-        state = zlib.crc32(torch.get_rng_state().numpy().tobytes())
+        on_cpu, on_gpus = torch_state()
+        state = zlib.crc32(on_cpu.numpy().tobytes())
+        for one in on_gpus or ():
+            state = zlib.crc32(one.numpy().tobytes(), state)
         own = random.getstate()[1]
         state = zlib.crc32(struct.pack("<3I", own[0], own[-2], own[-1]), state)
         if (numpy := sys.modules.get("numpy")) is not None and hasattr(numpy, "random"):

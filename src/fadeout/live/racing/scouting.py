@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fadeout.call.chance import kept_torch_state
 from fadeout.call.isolate import Isolation
 from fadeout.call.question import Question
 from fadeout.errors import FadeoutError, ModelError
@@ -133,7 +134,7 @@ def _harmless(entry: Planned, meeting: Meeting) -> bool:
     try:
         twin, optimizer = Isolation(verb="race").copied((meeting.model, meeting.optimizers[0]))
         step = Opening(meeting)
-        with torch.random.fork_rng():
+        with kept_torch_state():
             torch.manual_seed(0)
             was = step(twin).detach()
             treatment.apply(Patient(model=twin, optimizer=optimizer, step=step))

@@ -15,6 +15,7 @@ def sow(seed: int) -> None:
     """Seed random, numpy and torch; what the script seeds itself is moved by the same offset from now on."""
     offset = OFFSET * seed
     homes: list[tuple[Any, str]] = [(random, "seed"), (torch, "manual_seed"), (torch.random, "manual_seed")]
+    homes += [(torch.cuda, "manual_seed"), (torch.cuda, "manual_seed_all")]
     if importlib.util.find_spec("numpy") is not None:
         import numpy
 

@@ -83,7 +83,7 @@ def reach_map(about: Subject, call: Closure, guard: Guard, *, positions: int, ve
 def _map(out: Tensor, length: int, path: str, end: Any, positions: int, seed: int) -> TokenProfile:
     count = max(1, min(positions, length))
     sampled = sorted({round((n + 1) * length / count) - 1 for n in range(count)})
-    noise = torch.randn(out.shape[-1], generator=torch.Generator().manual_seed(seed)).to(out)
+    noise = torch.randn(out.shape[-1], generator=torch.Generator().manual_seed(seed), device="cpu").to(out)
     rows: list[list[float]] = []
     for position in sampled:
         scalar = (out[:, position] * noise).sum()

@@ -197,11 +197,11 @@ class Units(Instrument):
         """Mean cosines of all additions at once, from the inner products of their rows."""
         if not sums:
             return
-        counts = torch.tensor([ll.numel() for ll, _, _ in sums.values()])
+        counts = torch.tensor([ll.numel() for ll, _, _ in sums.values()], device="cpu")
         ll, lo, oo = (torch.cat([part[n] for part in sums.values()]).double() for n in range(3))
         rr, ro = oo - 2 * lo + ll, oo - lo
         device = ll.device
-        places = torch.repeat_interleave(torch.arange(len(sums)), counts).to(device, non_blocking=True)
+        places = torch.repeat_interleave(torch.arange(len(sums), device="cpu"), counts).to(device, non_blocking=True)
         found = []
         for own, product in ((ll, lo), (rr, ro)):
             cosine = product / (own * oo).sqrt().clamp_min(1e-300)

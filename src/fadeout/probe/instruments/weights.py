@@ -136,7 +136,9 @@ def _ask_faint(
     if len(set(bounds)) == 1:
         limit: Tensor | float = bounds[0]
     else:
-        spread = torch.repeat_interleave(torch.tensor(bounds, dtype=values.dtype), torch.tensor(counts))
+        spread = torch.repeat_interleave(
+            torch.tensor(bounds, dtype=values.dtype, device="cpu"), torch.tensor(counts, device="cpu")
+        )
         limit = spread.to(values.device, non_blocking=True)
     answer = later.ask([tally([given, (values < limit) & given], counts)])
 

@@ -91,7 +91,7 @@ def seeds_of(
             reads = reads or (state is not None and bool(state[way::ways].ne(0).any()))
         if not reads:
             draw = torch.Generator().manual_seed(NOISE_SEED)  # on a CPU: the same on every device
-            tail = torch.randn(layout.batch, width, generator=draw).to(like)
+            tail = torch.randn(layout.batch, width, generator=draw, device="cpu").to(like)
         tails.append(tail)
         sources.append("loss" if reads else "noise")
     whole = given is not None or states is not None

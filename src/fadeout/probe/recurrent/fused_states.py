@@ -128,7 +128,7 @@ class Side:
             self.output[a:b] = made[0]
         else:
             mask = self.layout.valid[a:b]
-            counts = torch.tensor(sizes)
+            counts = torch.tensor(sizes, device="cpu")
             made = run(self.x[a:b][mask], counts, state, w.flat, biased, 1, 0.0, False, False)  # type: ignore[operator]
             self.output[a:b][mask] = made[0]
         h = torch.cat([made[1][0], h[alive:]])

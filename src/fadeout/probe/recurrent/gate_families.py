@@ -159,7 +159,7 @@ def _gla_rates(module: nn.Module) -> Rates:
 
 
 def _retention_rates(module: nn.Module) -> Rates:
-    heads = torch.arange(int(getattr(module, "num_heads", 0)), dtype=torch.float64)
+    heads = torch.arange(int(getattr(module, "num_heads", 0)), dtype=torch.float64, device="cpu")
     yield "", -torch.log1p(-torch.exp2(-5.0 - heads))
 
 

@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from fadeout.probe.recurrent.cells import GATES, Weights, recurrent, step, weigh
 from fadeout.probe.recurrent.profiles import StepJacobian
 from fadeout.probe.recurrent.unrolled import State, Step, sequence, unroll
 
+T = TypeVar("T", Weights, Step)
+NEAR = 1 << 21  # elements of the recurrent weight up to which the CPU computes
 EXACT_UNITS = 128  # state entries up to which the whole matrix is formed: its SVD costs more from there on
 SAMPLES = 8
 SPARE = 4  # directions beyond those asked for: the subspace converges by the ratio to the first left out
@@ -70,6 +74,7 @@ def step_jacobian(
     found = []
     for here in seen:
         w = weights(module, here.layer, here.direction, upcast=True)
+        w, here = _near(w, here)
         values = _singular(w, here, min(samples, len(here.h)), count, seed)
         if not bool(torch.isfinite(values).all()):
             raise FadeoutError(
@@ -90,6 +95,24 @@ def step_jacobian(
             )
         )
     return tuple(found)
+
+
+def _near(w: Weights, here: Step) -> tuple[Weights, Step]:
+    """On the CPU where they are small: a round of few vectors takes a GPU longer to begin than to do."""
+    if w.w_hh.numel() > NEAR:
+        return w, here
+    return _on_cpu(w), _on_cpu(here)
+
+
+def _on_cpu(record: T) -> T:
+    """A record with its tensors, and those in its tuples, on the CPU."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(moved(part) for part in value)
+        return value.cpu() if isinstance(value, Tensor) else value
+
+    return replace(record, **{f.name: moved(getattr(record, f.name)) for f in fields(record)})
 
 
 def _singular(w: Weights, here: Step, rows: int, count: int, seed: int) -> Tensor:
@@ -129,7 +152,7 @@ def _singular(w: Weights, here: Step, rows: int, count: int, seed: int) -> Tenso
         return _values(columns, count)
     draw = torch.Generator().manual_seed(seed)
     many = min(count + SPARE, size)
-    basis = torch.linalg.qr(torch.randn(rows, size, many, generator=draw).to(state)).Q
+    basis = torch.linalg.qr(torch.randn(rows, size, many, generator=draw, device="cpu").to(state)).Q
     old = state.new_zeros(rows, count)
     for _ in range(ROUNDS):
         forth = push(basis.permute(2, 0, 1).contiguous())

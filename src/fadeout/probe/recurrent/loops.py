@@ -271,7 +271,7 @@ def _backward(
     by_noise = all(g is None or not bool(g.any()) for g in seeds)
     if by_noise:
         draw = torch.Generator().manual_seed(0)
-        seeds = [torch.randn(t.shape, generator=draw).to(t) for t in last]
+        seeds = [torch.randn(t.shape, generator=draw, device="cpu").to(t) for t in last]
     half = any(t.dtype is torch.float16 for step in steps for t in step)
     gains, reached = back_from([_edges(step) for step in steps], seeds, half=half)
     return replace(profile(path, gains, by_noise=by_noise), cut=_cut(reached, detached))

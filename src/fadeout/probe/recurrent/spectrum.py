@@ -58,7 +58,7 @@ def _few(module: nn.RNNBase, x: Tensor | PackedSequence, hx: Any) -> tuple[Tenso
     if isinstance(x, PackedSequence):
         count = min(SEQUENCES, int(x.batch_sizes[-1]))
         rows = torch.cumsum(x.batch_sizes, 0) - x.batch_sizes
-        where = (rows.unsqueeze(1) + torch.arange(count)).to(x.data.device)
+        where = (rows.unsqueeze(1) + torch.arange(count, device="cpu")).to(x.data.device)
         picked = x.data[where]
         order = x.sorted_indices[:count] if x.sorted_indices is not None else slice(count)
         return picked, _states(hx, order)

@@ -51,7 +51,7 @@ def back_from(
         retain_graph=True,
         allow_unused=True,
     )
-    nothing = torch.zeros((), dtype=torch.float64)
+    nothing = torch.zeros((), dtype=torch.float64, device="cpu")
     lengths = iter(read([norm(g, exact=True) if g is not None else nothing for g in given]))
     *joint, start = [math.hypot(*(next(lengths) for _ in step)) for step in steps]
     arrived = iter(given)

@@ -207,11 +207,11 @@ def _profile(
     layout: Layout,
 ) -> Walked:
     """Rows over positions to a record over lags."""
-    steps, lengths = layout.steps, torch.tensor(layout.lengths)
+    steps, lengths = layout.steps, torch.tensor(layout.lengths, device="cpu")
     norm, shares, parts, openness, slope = _brought(
         [torch.cat(rows.norm), torch.cat(rows.dots), torch.cat(rows.parts), rows.openness, rows.slope]
     )
-    lag = torch.arange(steps).unsqueeze(1)
+    lag = torch.arange(steps, device="cpu").unsqueeze(1)
     enough = lag < lengths  # (T, B)
     index = (lengths - 1 - lag).clamp_min(0)
 
@@ -261,7 +261,7 @@ def _profile(
 
 def _brought(parts: Sequence[Tensor | float]) -> list[Tensor]:
     """The same on the host, in float64, with one transfer."""
-    given = [torch.as_tensor(part) for part in parts]
+    given = [torch.as_tensor(part, device="cpu") for part in parts]
     flat = torch.cat([part.reshape(-1).double() for part in given]).cpu()
     pieces = torch.split(flat, [part.numel() for part in given])
     return [piece.view(part.shape) for piece, part in zip(pieces, given, strict=True)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fadeout.call.batch import tensors
+from fadeout.call.chance import TorchState, set_torch_state, torch_state
 from fadeout.errors import FadeoutError
 from fadeout.probe.account.passes import Observer
 from fadeout.probe.account.tape import Watcher
@@ -31,7 +32,7 @@ class _Call:
     path: str
     x: Any
     hx: Any
-    random: Tensor | None
+    random: TorchState | None
     cut: Cut | None = None
     found: dict[str, Tensor] = field(default_factory=dict)
 
@@ -43,7 +44,7 @@ class Recurrence(Observer):
         self.brief = brief  # without the Jacobian of a step
         self.calls: list[_Call] = []
         self.notes: list[str] = []
-        self._random: dict[int, Tensor] = {}
+        self._random: dict[int, TorchState] = {}
         self._names: Names | None = None
         self._states: dict[int, set[int]] = {}  # by module: storages of the states of its last call
         self._let_go: dict[int, str] = {}  # storage of a detached tensor -> source line
@@ -60,7 +61,7 @@ class Recurrence(Observer):
 
     def _enter(self, module: nn.Module) -> None:
         if isinstance(module, nn.RNNBase):
-            self._random[id(module)] = torch.get_rng_state()  # so that dropout masks can be drawn again
+            self._random[id(module)] = torch_state()  # so that dropout masks can be drawn again
 
     def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Any, path: str) -> None:
         """A state that is detached between two calls cuts the way back."""
@@ -140,7 +141,7 @@ class Recurrence(Observer):
 
     def _walk(self, call: _Call) -> tuple[Walked, ...]:
         if call.random is not None:
-            torch.set_rng_state(call.random)  # the guard puts the user's back
+            set_torch_state(call.random)  # the guard puts the user's back
         gradient: Any = call.found.get("output")
         if gradient is not None and isinstance(call.x, PackedSequence):
             gradient = PackedSequence(gradient, call.x.batch_sizes, call.x.sorted_indices, call.x.unsorted_indices)
