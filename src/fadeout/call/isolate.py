@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import types
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,6 +42,7 @@ class Isolation:
         self.share = share
         self.memo: dict[int, Any] = {}
         self.shared: list[Tensor] = []  # tensors that the copies share with the originals
+        self._trained: set[int] = set()  # tensors that training writes into, however large they are
         self._worlds: dict[int, dict[str, Any]] = {}
         self._kept: list[Any] = []  # originals, so that no id is used again
 
@@ -218,7 +220,11 @@ class Isolation:
         def itself(value: Any, memo: dict[int, Any]) -> Any:
             return value
 
+        def buffered(module: nn.Module, memo: dict[int, Any]) -> Any:
+            return isolation._module(module, memo)
+
         classes: list[tuple[Any, Any]] = [
+            (nn.Module, buffered),
             (torch.optim.Optimizer, whole),
             (torch.utils.data.DataLoader, itself),
             (torch.utils.data.Dataset, itself),
@@ -246,11 +252,17 @@ class Isolation:
         twin = object.__new__(type(optimizer))
         self.memo[id(optimizer)] = twin
         self._kept.append(optimizer)
+        self._trained |= {id(tensor) for tensor in _held(optimizer.__dict__)}
         for name, value in optimizer.__dict__.items():
             if name == "step" and getattr(value, privates.SCHEDULED, False):
                 continue  # a scheduler's counter around the step, bound to the original by a weak reference
             twin.__dict__[name] = copy.deepcopy(value, self.memo)
         return twin
+
+    def _module(self, module: nn.Module, memo: dict[int, Any]) -> Any:
+        """As deepcopy does it."""
+        self._trained |= {id(b) for b in privates.buffers(module).values()}
+        return copy._reconstruct(module, memo, *module.__reduce_ex__(4))  # type: ignore[attr-defined]
 
     def _reference(self, reference: "weakref.ref[Any]") -> "weakref.ref[Any]":
         target = reference()
@@ -261,7 +273,7 @@ class Isolation:
         return weakref.ref(twin)
 
     def _tensor(self, tensor: Tensor) -> Tensor:
-        if tensor.numel() >= LARGE and not tensor.requires_grad:
+        if tensor.numel() >= LARGE and not tensor.requires_grad and id(tensor) not in self._trained:
             self.shared.append(tensor)
             return tensor
         if tensor.is_leaf:
@@ -298,6 +310,15 @@ class Isolation:
         kept = self.memo.get(id(self.memo), [])
         found = {id(p): p for p in kept if isinstance(p, nn.Parameter) and id(p) in self.memo}
         return list(found.values())
+
+
+def _held(value: Any, depth: int = DEPTH) -> Iterator[Tensor]:
+    """The tensors in plain containers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, (dict, list, tuple, deque)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _held(item, depth - 1)
 
 
 def _cell_values(function: types.FunctionType) -> list[Any]:
