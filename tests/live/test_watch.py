@@ -182,7 +182,7 @@ def test_an_error_of_the_watch_ends_it_and_not_the_training(tmp_path, capsys, mo
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr("fadeout.live.track.norms", broken)
+    monkeypatch.setattr("fadeout.live.round.norms", broken)
     alone, _, _ = ls.trained(ls.LOOPS["adam"])
     watched, loop, _ = ls.trained(ls.LOOPS["adam"], watching(tmp_path / "run.db"))
     assert watched == alone

@@ -1,17 +1,12 @@
 """The command line: each verb parses, calls the public function, and renders."""
 
-import os
-import re
-import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, NoReturn, overload
 
 import typer
 
+from fadeout.cli.exits import Exit, fail, fault, is_fault, leave_quietly, readers_may_leave
 from fadeout.cli.following import next_steps
 from fadeout.cli.inputs import OPTIMIZERS, run_exam, run_forecast
 from fadeout.cli.lab import lab
@@ -32,21 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Exit(IntEnum):
-    """Exit codes.
-
-    FINE: the gradient flows, or nothing could be said. FINDING: the verdict is a fault. USAGE: the call is wrong.
-    MODEL: the user's model raised. FAULT: we did. STOPPED: Ctrl-C.
-    """
-
-    FINE = 0
-    FINDING = 1
-    USAGE = 2
-    MODEL = 3
-    FAULT = 70
-    STOPPED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -146,7 +126,7 @@ def examine(
         write(exam, save)
     if html is not None:
         _write_page(exam, html)
-    with _readers_may_leave():
+    with readers_may_leave():
         if as_json:
             from fadeout.store.contract import to_json
 
@@ -321,8 +301,10 @@ def _load(path: str, *, runs: bool = False) -> Exam | Run:
     if not path.endswith(".json") and not is_database(Path(path)):
         if not Path(path).exists():
             raise FadeoutError(f"there is no file {path}; check the path")
-        what = "a run (.db) or a saved exam (.json)" if runs else "a saved exam (.json)"
-        raise FadeoutError(f"{path!r} is not {what}; make one with: fadeout examine ... --save exam.json")
+        raise FadeoutError(
+            f"{path!r} is neither a saved exam (.json) nor a run (.db); make one with "
+            "fadeout examine ... --save exam.json, or with fadeout run train.py"
+        )
     exam = load(path)
     if isinstance(exam, Run):
         if runs:
@@ -354,78 +336,21 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except ModelError as error:
-        _fail(str(error), Exit.MODEL)
+        fail(str(error), Exit.MODEL)
     except (FadeoutError, ValueError, TypeError) as error:
-        if _is_fault(error):
-            _fault(error)
-        _fail(str(error), Exit.USAGE)
+        if is_fault(error):
+            fault(error)
+        fail(str(error), Exit.USAGE)
     except (typer.Abort, KeyboardInterrupt) as stop:
-        _fail(str(stop) or "stopped", Exit.STOPPED)
+        fail(str(stop) or "stopped", Exit.STOPPED)
     except BrokenPipeError:  # who reads has seen enough: no error of anybody's
-        _leave_quietly(Exit.FINE)
+        leave_quietly(Exit.FINE)
     except OSError as error:
         if error.filename is None and error.errno is not None:  # of standard output: a full disk
-            _leave_quietly(Exit.USAGE, f"can't write the output: {error.strerror}")
-        _fault(error)
+            leave_quietly(Exit.USAGE, f"can't write the output: {error.strerror}")
+        fault(error)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
-            _fail(error.format_message(), Exit.USAGE)
-        _fault(error)
+            fail(error.format_message(), Exit.USAGE)
+        fault(error)
     sys.exit(code if isinstance(code, int) else Exit.FINE)
-
-
-def _is_fault(error: Exception) -> bool:
-    """Whether a ValueError or TypeError is a fault of ours, and no word of ours on a wrong call ("examine: ...")."""
-    if isinstance(error, FadeoutError):
-        return False
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    here = trace is not None and trace.tb_frame.f_code.co_filename.startswith(str(Path(__file__).parents[1]))
-    return not (here and re.match(r"[a-z_]{3,}: ", str(error)))
-
-
-def _fault(error: BaseException) -> NoReturn:
-    """A fault of fadeout's own: one line, the traceback in a file, and an exit code that is not a finding's."""
-    import tempfile
-    import traceback
-
-    text = "".join(traceback.format_exception(error))
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="fadeout-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
-        ) as kept:
-            kept.write(f"fadeout {VERSION}, {shlex.join(sys.argv)}\n{text}")
-        where = f"the traceback is in {kept.name}"
-    except OSError:
-        where = f"its traceback could not be written:\n{text}"
-    first = (str(error).splitlines() or [""])[0]
-    _fail(f"a fault of fadeout, please report it: {type(error).__name__}: {first}; {where}", Exit.FAULT)
-
-
-def _leave_quietly(code: Exit, message: str = "") -> NoReturn:
-    """End without the interpreter's own complaint about an output that is gone."""
-    if message:
-        print(f"fadeout: {message}", file=sys.stderr)
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left in the buffer goes nowhere
-    sys.exit(code)
-
-
-def _fail(message: str, code: Exit) -> NoReturn:
-    typer.echo(f"fadeout: {visible(message)}", err=True)
-    sys.exit(code)
-
-
-def visible(text: str) -> str:
-    """A text with the control characters of other people's messages made visible, not sent to the terminal."""
-    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-@contextmanager
-def _readers_may_leave() -> Iterator[None]:
-    """A reader that closes the pipe has seen enough: the exit code stays that of the verdict."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115

@@ -2,11 +2,9 @@
 
 import math
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -17,19 +15,17 @@ from fadeout.live.claims import fair
 from fadeout.live.heard import Heard
 from fadeout.live.listed import Listed
 from fadeout.live.members import Members, held, words
-from fadeout.live.norms import norms
 from fadeout.live.pace import Pace
 from fadeout.live.probing import Facts, Judged, Prober
 from fadeout.live.roots import unwrapped
+from fadeout.live.round import Round
 from fadeout.live.said import AT_ONCE, COMPILED, IN_PARTS, INSIDE, SHARDED, reason
-from fadeout.live.seen import FIRST, Part, Seen
+from fadeout.live.seen import FIRST, Seen
 from fadeout.live.still import ImpureError
-from fadeout.probe.account.norms import stride
 from fadeout.probe.instruments.several import several
 from fadeout.records import Exam
 from fadeout.store.runs import Bin
 
-SAMPLE = 1 << 14  # elements of a parameter on which its update is measured
 WEIGHTS = 16  # samples of gradients for one of weights
 FAILURES = 3  # probes in a row that may fail
 GROWTH = 1.5  # a probe's step over that of the one before, at least
@@ -73,12 +69,8 @@ class Track:
         self._heed_shards()
         self._failures = 0
         self._next = 0  # step before which a probe is due
-        self._parts: dict[str, list[Part]] = {}  # of this round
-        self._copies: list[Tensor] | None = None
-        self._sampling = False  # of this round, the norms
-        self._inside = False  # this round steps inside a backward pass
+        self._round = Round()
         self._followed = False  # no backward pass has begun since the last step
-        self._round_cost = 0.0
         self.concluded_at = -1
         if self.probes:
             self.calls.arm()
@@ -163,7 +155,7 @@ class Track:
         """A backward pass is over."""
         self.calls.backwards += 1
         self.calls.going_back = False
-        if self._inside and self.members.stepped:
+        if self._round.inside and self.members.stepped:
             self._after_inside()
 
     def judged(self, one: Judged) -> None:
@@ -197,7 +189,6 @@ class Track:
         """An optimizer is about to use the gradients."""
         if not self.members.begin(optimizer):
             return
-        begun = time.perf_counter()
         self._notice_thread()
         if id(optimizer) in self.members.stepped:
             self.close()
@@ -206,17 +197,17 @@ class Track:
         begins = not self.members.stepped
         probing = begins and self.due
         if begins:
-            self._sampling = self.steps % self.pace.every == 0 or probing or self.steps < FIRST
-            self._round_cost = 0.0
-            self._inside = in_backward()
-        if self._sampling:
-            self._note_gradients(optimizer)
-            self._round_cost += time.perf_counter() - begun
-        if probing and not self._inside:
+            sampled = self.steps % self.pace.every == 0 or probing or self.steps < FIRST
+            self._round = Round(sampled=sampled, inside=in_backward())
+        if self._round.sampled:
+            weights = self.steps % (self.pace.every * WEIGHTS) == 0 or self.steps < FIRST
+            with self._round.counted():
+                self._round.note_gradients(optimizer, self.listed.places(optimizer), weights=weights)
+        if probing and not self._round.inside:
             with self.budget.probe():
                 self._probe()
         if self.steps < FIRST or probing:
-            self._copies = [_sampled(p).clone() for p in held(optimizer)]
+            self._round.keep(optimizer)
         flag = getattr(optimizer, "found_inf", None)
         if isinstance(flag, Tensor):
             self.seen.note("left out", self.steps + 1, flag.detach().clone())
@@ -231,28 +222,13 @@ class Track:
             self.shut()
         self.thread = here
 
-    def _note_gradients(self, optimizer: Optimizer) -> None:
-        parameters, places = held(optimizer), self.listed.places(optimizer)
-        found = norms([p.grad for p in parameters])
-        scale = getattr(optimizer, "grad_scale", None)
-        if isinstance(scale, Tensor):  # a fused step divides by it only inside
-            found = found / scale.to(found.device)
-        self._note("gradient", places, found)
-        if self.steps % (self.pace.every * WEIGHTS) == 0 or self.steps < FIRST:
-            self._note("weight", places, norms([p.detach() for p in parameters]))
-
-    def _note(self, metric: str, places: Sequence[int], values: Tensor) -> None:
-        self._parts.setdefault(metric, []).append((places, values))
-
     def after(self, optimizer: Optimizer) -> None:
         """Its step was taken."""
         if not self.members.end(optimizer):
             return
         self._followed = True
-        if self._copies is not None:
-            self._note_updates(optimizer, self._copies)
-            self._copies = None
-        if self._inside:
+        self._round.note_updates(optimizer, self.listed.places(optimizer))
+        if self._round.inside:
             return  # the round ends with the backward pass
         if self.members.done():
             self.close()
@@ -265,7 +241,7 @@ class Track:
         if self.probes and self.steps >= self._next:
             with self.budget.probe():
                 self._probe()
-        self._inside = False
+        self._round.inside = False
         self.close()
         self._let_go()
 
@@ -291,15 +267,15 @@ class Track:
         else:
             self.steps += 1
             self._note_step()
-            if self._sampling:
-                self.pace.sampled(self._round_cost)
+            if self._round.sampled:
+                self.pace.sampled(self._round.cost)
             self._note_time()
-        self._parts = {}
+        self._round.parts = {}
         self.heard.forget()
 
     def _note_step(self) -> None:
         seen, step = self.seen, self.steps
-        for metric, parts in self._parts.items():
+        for metric, parts in self._round.parts.items():
             seen.note_parts(metric, step, parts, len(self.listed.names))
         if self.heard.loss is not None:
             seen.note("loss", step, self.heard.loss)
@@ -317,14 +293,6 @@ class Track:
         if took is not None and sampled:
             self.seen.add("step_ms", self.steps, 1000 * took[0])
             self.seen.add("watch_ms", self.steps, 1000 * took[1])
-
-    @torch.no_grad()
-    def _note_updates(self, optimizer: Optimizer, before: Sequence[Tensor]) -> None:
-        now = [_sampled(p) for p in held(optimizer)]
-        if [t.shape for t in now] != [t.shape for t in before] or not now:
-            return
-        change, size = norms([a - b for a, b in zip(now, before, strict=True)]), norms(list(before))
-        self._note("update", self.listed.places(optimizer), change / size)
 
     # probes
 
@@ -418,14 +386,6 @@ class Track:
             return out
 
         return run
-
-
-def _sampled(parameter: Tensor) -> Tensor:
-    """At most SAMPLE elements of a parameter, spread evenly, as this process holds them."""
-    flat = parameter.detach()
-    part = getattr(flat, "to_local", None)
-    flat = (part() if part is not None else flat).reshape(-1)
-    return flat[:: max(1, stride(flat.numel(), SAMPLE))]
 
 
 def _on_device(rate: Any) -> bool:
