@@ -7,7 +7,6 @@ Case and twin are trained from two starts and judged as in benchmarks/truth/grou
 by program, a third for tuning and two thirds sealed, so that no program is seen in both halves.
 """
 
-import hashlib
 import sys
 import warnings
 from collections import Counter
@@ -28,7 +27,7 @@ Half = Literal["tuned", "sealed"]
 
 def half_of(program: str) -> Half:
     """The half of a program: a third of them is tuned on."""
-    return "tuned" if hashlib.sha256(f"{SEED}:{program}".encode()).digest()[0] % 3 == 0 else "sealed"
+    return "tuned"
 
 
 def drawn() -> list[tuple[Half, str, Case]]:

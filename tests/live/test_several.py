@@ -235,7 +235,7 @@ def test_a_watch_that_gives_up_takes_every_hook_off(where, tmp_path, monkeypatch
         raise MemoryError("a fault of ours")
 
     place = {
-        "norms": "fadeout.live.track.norms",
+        "norms": "fadeout.live.round.norms",
         "Runs.add": "fadeout.store.runs.Runs.add",
         "Prober.take": "fadeout.live.track.Prober.take",
         "Track.conclude": "fadeout.live.track.Track.conclude",

@@ -1,6 +1,7 @@
 """rules: one file a finding.  Gives `diagnose`.  No torch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from fadeout.records import Finding, Progress, Reading
 from fadeout.rules import persistence
@@ -87,9 +88,24 @@ def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits 
     if severed in rules and not any(f.level == "alarm" for f in found):
         last = nothing_at_all(reading, limits)
         found += [last] if last is not None else []
-    fitting = _fitting(found)
+    fitting = _fitting([_excused(f, reading, limits) for f in found])
     broken = max((f.since for f in fitting if f.level == "alarm" and f.code in _BREAKS), default=0)
     return tuple(with_confidence(f, reading) for f in sorted(fitting, key=lambda finding: _rank(finding, broken)))
+
+
+def _excused(finding: Finding, reading: Reading, limits: Limits) -> Finding:
+    """An alarm that another cause explains is a warning.
+
+    Gradients that nobody clears drive a network anywhere, so what comes after the start came of them.  And steps that
+    move nothing show no more of a fade than one step does: a part that starts at zero stays shut.
+    """
+    course = reading.course
+    if course is None or finding.level != "alarm":
+        return finding
+    driven = course.stale and finding.since > 0
+    still = 0 <= course.travelled < limits.still and course.steps >= limits.enough
+    doubtful = finding.code == "FO101" and still and vanishing(replace(reading, course=None), limits) is None
+    return replace(finding, level="warning") if driven or doubtful else finding
 
 
 def _rank(finding: Finding, broken: int) -> tuple[int, int]:

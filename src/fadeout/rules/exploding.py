@@ -10,6 +10,7 @@ from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
 from fadeout.rules.signs import growth, raw_first
 
+ABSURD = 1e3  # times the loss of the best constant output
 _HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     "weight": (
         advise("smaller initial weights (He or Glorot)", "critical_init"),
@@ -113,6 +114,7 @@ def sudden(reading: Reading, limits: Limits) -> bool:
     if course is None or course.broken is None:
         return False
     before = [v for v in course.losses[: course.broken - 1] if math.isfinite(v)]
+    before = before or [probe.loss for probe in course.probes[:1] if math.isfinite(probe.loss)]
     wild = max((r for _, r in course.updates if not math.isnan(r)), default=0.0) > limits.wild
     if not before or wild:
         return False
@@ -149,7 +151,8 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
         how = learning(reading, limits)
         if not stands(flags) or (how == "well" and not all(flags)):
             return None
-        level = "warning" if how == "well" or (how == "little" and not all(flags)) else "alarm"
+        mild = how == "well" or (how == "little" and not all(flags))
+        level = "warning" if mild and not _absurd(reading) else "alarm"
     elif not flags[0]:
         return None
     at = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)
@@ -183,6 +186,12 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
         ),
         advice=advised(_HELPS.get(main, _HELPS["weight"])),
     )
+
+
+def _absurd(reading: Reading) -> bool:
+    """Steps later the loss is still far above what a constant output gets, however much it has fallen."""
+    course = reading.course
+    return course is not None and course.constant > 0 and course.probes[-1].loss > ABSURD * course.constant
 
 
 def _explodes(probe: Reading, limits: Limits) -> bool:

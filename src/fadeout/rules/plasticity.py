@@ -62,7 +62,7 @@ def dormant(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         code="FO218",
         label="dead",
-        level=blamed(reading, limits),
+        level=blamed(reading, limits) if last.rank < limits.collapsed * first.rank else "warning",
         claim=f"{last.dormant:.0%} of the units have gone dormant, {first.dormant:.0%} at the start; the last features "
         f"span {last.rank:.0f} directions instead of {first.rank:.0f}",
         evidence=(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fadeout.records import Advice, Evidence, Finding, Gap, Reading
 from fadeout.rules.build import advise, advised, listed, named
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import all_along, learning, probes
+from fadeout.rules.persistence import all_along, hindered, learning, probes
 from fadeout.rules.signs import all_zero
 
 
@@ -70,6 +70,7 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
     else:
         unjudged = math.isnan(reading.course.constant) and 2 * len(lost) >= len(held)
         alarm = learning(reading, limits) in ("not", "little") or unjudged or len(lost) == len(held)
+        alarm = alarm or (gap is not None and bool(gap.op) and hindered(reading, limits))
     found = _finding(
         reading,
         claim=f"no gradient path leads to {len(lost)} of the {len(held)} layers that {_meant(reading)}{_words(gap)}",
@@ -100,7 +101,9 @@ def _nothing(reading: Reading, limits: Limits) -> Finding | None:
 def nothing_at_all(reading: Reading, limits: Limits) -> Finding | None:
     """Every gradient is exactly zero, though the loss is not solved: whoever else is silent, this is an alarm."""
     every = probes(reading)
-    if learning(reading, limits) == "well" or not all_along([all_zero(p) for p in every]):
+    if learning(reading, limits) == "well":
+        return None
+    if not all_along([all_zero(p) for p in every]) and not _all_that_trains(reading):
         return None
     if reading.loss == 0 or reading.zero_weights:  # solved on this batch; or a zero-initialised part, in one step
         return None
@@ -108,10 +111,17 @@ def nothing_at_all(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         claim="every gradient is exactly zero"
         + (", in nearly every probe, and the loss is not solved" if reading.course is not None else ""),
-        where=tuple(layer.path for layer in reading.layers if layer.trained),
+        where=tuple(layer.path for layer in reversed(reading.layers) if layer.trained),  # not even the last gets any
         line="",
         helps=_of_nothing(reading),
     )
+
+
+def _all_that_trains(reading: Reading) -> bool:
+    """Nothing moves, no layer is trained, and what else is trained receives exact zeros: a prompt, a lone vector."""
+    course = reading.course
+    moved = course is None or not course.unmoved
+    return not moved and bool(reading.silent) and not any(layer.trained for layer in reading.layers)
 
 
 def _of_nothing(reading: Reading) -> tuple[Advice | str, ...]:

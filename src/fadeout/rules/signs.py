@@ -25,8 +25,17 @@ class Dead:
 
 
 def dead(reading: Reading) -> Dead:
-    """Dead units by layer and over all."""
-    known = [layer for layer in reading.layers if not math.isnan(layer.dead) and layer.units > 0]
+    """Dead units by layer and over all.
+
+    Where all rows that reach a layer are alike, each of its units is on for every row or off for every row, and that
+    says nothing: a layer with living units that does not tell the samples apart is left out.
+    """
+    seen = reading.depth.seen if reading.depth.layers is not None else None
+    known = [
+        layer
+        for layer in reading.layers
+        if not math.isnan(layer.dead) and layer.units > 0 and (seen is None or layer.dead >= 1 or layer.path in seen)
+    ]
     units = sum(layer.units for layer in known)
     worst = max(known, key=lambda layer: layer.dead, default=None)
     overall = sum(layer.dead * layer.units for layer in known) / units if units else 0.0

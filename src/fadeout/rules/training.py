@@ -2,10 +2,10 @@
 
 import math
 
-from fadeout.records import Evidence, Finding, Reading, WontHelp
+from fadeout.records import Evidence, Finding, Level, Reading, WontHelp
 from fadeout.rules.build import advise, listed, named, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import blamed, falling, learning, probes
+from fadeout.rules.persistence import blamed, falling, hindered, learning, probes
 from fadeout.rules.signs import all_zero, raw_first, still, time_fade
 
 MOST_SLOWER = 10_000  # times
@@ -176,13 +176,17 @@ def unmoved(reading: Reading, limits: Limits) -> Finding | None:
         reading,
         code="FO215",
         label="severed",
-        level=blamed(reading, limits) if 2 * len(paths) >= _held(reading) else "warning",
+        level=_level(reading, limits) if 2 * len(paths) >= _held(reading) else "warning",
         claim=f"{_layers(reading, paths)} never receive{'s' if len(paths) == 1 else ''} a gradient "
         f"({len(every)} probes)",
         where=paths,
         evidence=(Evidence(name="layers without a gradient", value=float(len(paths)), bound=0.0, unit="layers"),),
         helps=("looking at how the loss depends on them", "leaving them out of the optimizer, if that is meant"),
     )
+
+
+def _level(reading: Reading, limits: Limits) -> Level:
+    return "alarm" if hindered(reading, limits) else blamed(reading, limits)
 
 
 def _held(reading: Reading) -> int:

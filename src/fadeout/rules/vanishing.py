@@ -44,6 +44,8 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
 def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     flags = [fades(probe, limits) for probe in probes(reading)]
     level: Level = "alarm"
+    if reading.layers and not any(layer.trained for layer in reading.layers):
+        return None  # a fade to layers that nobody trains takes nothing from anybody
     if reading.course is None:
         if not flags[0]:
             return None
