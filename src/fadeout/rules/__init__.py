@@ -74,6 +74,7 @@ RULES: tuple[Rule, ...] = (  # in order of precedence
 )
 
 _BREAKS = ("FO102", "FO104")
+AT_ONCE = 3  # steps after which a break is no consequence of what stood at the start: it is that start
 
 
 def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits = LIMITS) -> tuple[Finding, ...]:
@@ -115,7 +116,9 @@ def _rank(finding: Finding, broken: int) -> tuple[int, int]:
     """
     order = {"alarm": 0, "warning": 1, "note": 2}[finding.level]
     if finding.level == "alarm":
-        return order, max(finding.since, broken + 1) if finding.code == "FO107" and broken else finding.since
+        if finding.code == "FO107" and broken:
+            return order, max(finding.since, broken + 1)
+        return order, max(finding.since, broken) if broken <= AT_ONCE else finding.since
     return order, 0 if finding.code == "FO212" else 1
 
 

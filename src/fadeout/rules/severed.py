@@ -9,6 +9,8 @@ from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, hindered, learning, probes
 from fadeout.rules.signs import all_zero
 
+SATURATES = frozenset({"softmax", "log_softmax", "sigmoid", "tanh", "exp", "erf", "logsumexp"})
+
 
 def severed(reading: Reading, limits: Limits) -> Finding | None:
     """Exactly zero, or no path at all, between the loss and the first trained layers.
@@ -107,14 +109,23 @@ def nothing_at_all(reading: Reading, limits: Limits) -> Finding | None:
         return None
     if reading.loss == 0 or reading.zero_weights:  # solved on this batch; or a zero-initialised part, in one step
         return None
+    killer = next((entry for entry in reading.ledger.trunk.entries if entry.log_gain == -math.inf), None)
+    if killer is not None and killer.op in SATURATES:
+        return replace(_flat(reading, killer.op, (killer.path,)), line=killer.line)
     return _finding(
         reading,
         claim="every gradient is exactly zero"
         + (", in nearly every probe, and the loss is not solved" if reading.course is not None else ""),
-        where=tuple(layer.path for layer in reversed(reading.layers) if layer.trained),  # not even the last gets any
+        where=_idle(reading),
         line="",
         helps=_of_nothing(reading),
     )
+
+
+def _idle(reading: Reading) -> tuple[str, ...]:
+    """The layers that are trained, the last one first, since not even that gets any; else the owners of vectors."""
+    layers = tuple(layer.path for layer in reversed(reading.layers) if layer.trained)
+    return layers or tuple(dict.fromkeys(name.rpartition(".")[0] for name in reading.silent))
 
 
 def _all_that_trains(reading: Reading) -> bool:
@@ -180,8 +191,10 @@ def _words(gap: Gap | None) -> str:
 
 def _beside(gap: Gap | None, lost: list[str]) -> tuple[str, ...]:
     """The place that lets go, where it is a layer, and the lost layers, the one beside it first; then a container."""
-    if gap is None or not gap.path:
+    if gap is None:
         return tuple(reversed(lost))
+    if not gap.path:  # in the network's own forward
+        return ("", *reversed(lost)) if gap.op else tuple(reversed(lost))
     inside = [path for path in reversed(lost) if path == gap.path or path.startswith(f"{gap.path}.")]
     return tuple(dict.fromkeys([*inside, *reversed(lost), gap.path]))
 
@@ -194,6 +207,8 @@ def _killed(reading: Reading) -> Finding | None:
     lost = [w.path for w in ledger.weights if w.norm == -math.inf]
     where = tuple(dict.fromkeys([*([killer.path] if killer and killer.path else []), *reversed(lost)]))
     at = f" at {killer.path or killer.op} ({killer.op})" if killer else ""
+    if killer is not None and killer.op in SATURATES:
+        return replace(_flat(reading, killer.op, where), line=killer.line)
     return _finding(
         reading,
         claim=f"the gradient ends{at}: exactly zero from there to the first layer",
@@ -201,6 +216,19 @@ def _killed(reading: Reading) -> Finding | None:
         line=killer.line if killer else "",
         helps=(f"looking at what {killer.op} returns there: every slope is zero",) if killer else (),
     )
+
+
+def _flat(reading: Reading, op: str, where: tuple[str, ...]) -> Finding:
+    """A function that is flat to the last bit wherever it is asked: what it is given is too large."""
+    found = _finding(
+        reading,
+        claim=f"every slope of {op}{f' in {named(where[0])}' if where else ''} is exactly zero: what it is given is "
+        "too large, and no gradient comes through it",
+        where=where,
+        line="",
+        helps=(f"smaller numbers into {op}: a smaller scale or temperature before it, or smaller initial weights",),
+    )
+    return replace(found, code="FO106", label="saturated")
 
 
 def _by_activation(reading: Reading) -> bool:

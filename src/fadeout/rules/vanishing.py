@@ -92,7 +92,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _culprit(probe: Reading, limits: Limits) -> list[str]:
-    """The one layer that takes most of what is lost on the trunk, where there is one."""
+    """The layer that takes most of what is lost on the trunk."""
     lost: dict[str, float] = {}
     layers = {layer.path for layer in probe.layers}
     waiting = 0.0
@@ -105,7 +105,7 @@ def _culprit(probe: Reading, limits: Limits) -> list[str]:
             waiting = 0.0
     total = math.fsum(v for v in lost.values() if v < 0)
     worst = min(lost, key=lambda path: lost[path], default="")
-    return [worst] if worst and total < 0 and lost[worst] <= limits.blame * total else []
+    return [worst] if worst and total < 0 else []
 
 
 def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:
