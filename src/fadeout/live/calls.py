@@ -78,7 +78,6 @@ class Calls:
         self.root = root
         self.kept: list[Call] = []
         self.backwards = 0
-        self.going_back = False  # what is called in a backward pass is a checkpoint that is run again
         self._hooking = Hooking(self._before, self._after)
         self._reach: Reach | None = None  # of the last call
         self._depth = 0
@@ -123,7 +122,9 @@ class Calls:
         if torch.compiler.is_compiling():
             return
         self._depth += 1
-        if self._depth > 1 or self.going_back or not torch.is_grad_enabled() or not module.training:
+        if self._depth > 1 or not torch.is_grad_enabled() or not module.training:
+            return
+        if privates.in_backward():  # a checkpoint that is run again
             return
         for over in [call for call in self.kept if call.gradients]:  # their backward is over: other micro-batches
             self.kept.remove(over)

@@ -144,7 +144,6 @@ class Track:
         if (self.members.stepped or self.members.skipped) and not self.members.nested:
             self.close()
         self._followed = False
-        self.calls.going_back = True
         self.heard.backward(loss)
 
     def forget_loss(self) -> None:
@@ -154,7 +153,6 @@ class Track:
     def arrived(self) -> None:
         """A backward pass is over."""
         self.calls.backwards += 1
-        self.calls.going_back = False
         if self._round.inside and self.members.stepped:
             self._after_inside()
 

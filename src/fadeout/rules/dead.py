@@ -8,6 +8,7 @@ from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, probes, since, stands
 from fadeout.rules.signs import Dead, dead, raw_first
 
+RECTIFIERS = frozenset({"relu", "relu6", "rectified", "threshold", "clamp", "clamp_min"})
 _HELPS = (
     advise("a smaller learning rate from a fresh start: dead units do not come back", "slower"),
     advise("He initialisation with zero biases", "he_init"),
@@ -132,6 +133,8 @@ def _helps(reading: Reading, probe: Reading, layer: Layer, born: bool, limits: L
     if _pushed(probe, layer, limits):
         first.append(advise(f"a bias of zero at {named(layer.path)}", "he_init"))
     first += raw_first(reading, limits)
+    if layer.activation and layer.activation not in RECTIFIERS:  # flat on both sides: no start brings a slope
+        first.append(advise("an activation with a slope: LeakyReLU or GELU", "leaky_relu", "gelu"))
     return (*first, *(_AT_START if born or reading.course is None else _HELPS))
 
 

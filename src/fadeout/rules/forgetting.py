@@ -6,7 +6,7 @@ from fadeout.records import Advice, Cause, Evidence, Finding, Kind, Reading, Tim
 from fadeout.rules.build import advise, advised, named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, hindered, learning, plateau, probes, since, stands
-from fadeout.rules.signs import gated, time_fade
+from fadeout.rules.signs import CEILING, gated, time_fade
 
 _KINDS: dict[str, Kind] = {
     "recurrent weight": "weight",
@@ -21,7 +21,7 @@ _HELPS: dict[str, tuple[Advice | str, ...]] = {
         advise("an identity or orthogonal recurrent weight", "identity_recurrence", "orthogonal_init"),
         _GATED,
     ),
-    "slope": ("smaller input weights, so that the state stays off tanh's flat sides", _GATED),
+    "slope": ("smaller input weights, so that the state stays off the flat sides of its activation", _GATED),
     "forget gates closed": (advise("a forget bias of 1 or more, or chrono initialisation", "forget_bias", "chrono"),),
     "forget gates half open": (
         advise("a forget bias of 1 or more, or chrono initialisation: torch starts it near 0", "forget_bias", "chrono"),
@@ -79,7 +79,7 @@ def _finding(reading: Reading, row: TimeProfile, level: str, limits: Limits) -> 
             ),
             Evidence(name="horizon", value=row.horizon, bound=math.nan, unit="steps"),
         ),
-        advice=advised(_HELPS.get(cause, ())),
+        advice=advised((*_low_ceiling(reading, row, cause), *_HELPS.get(cause, ()))),
         wont_help=(WontHelp(what="a longer sequence", why="the first steps are out of reach already"),),
     )
 
@@ -91,6 +91,15 @@ def _places(reading: Reading, row: TimeProfile) -> tuple[str, ...]:
     layers = {layer.path for layer in reading.layers}
     named = [_module(row.path), row.path]
     return tuple(dict.fromkeys(named if not applied or _module(row.path) in layers else [*applied, *named]))
+
+
+def _low_ceiling(reading: Reading, row: TimeProfile, cause: str) -> list[str]:
+    """A state behind a sigmoid loses by its slope wherever it stands."""
+    used = {layer.activation for layer in reading.layers if not layer.gated} & CEILING.keys()
+    if cause != "slope" or gated(row) or not used:
+        return []
+    name = sorted(used)[0]
+    return [f"tanh or ReLU on the state: the slope of {name} never exceeds {CEILING[name]:.2g}"]
 
 
 def _module(path: str) -> str:

@@ -68,7 +68,6 @@ class Limits:
         solved: Last loss over the first that counts as solved, if it is not above the constant's.  Tuned.
         wild: Update ratio of the first steps that makes a later break no surprise.
         loud: Growth of a layer's output over its input from which it is blamed for a divergence.
-        blame: Part of what the trunk loses from which one layer is named for it.
         stays: Steps after which units that are still alike were never told apart: zero-initialised
             parts (LoRA, ReZero, heads) leave their symmetry with the first steps.
         halfway: Progress below which a severe sign that was there all along is an alarm, though something is learned.
@@ -145,7 +144,6 @@ class Limits:
     solved: float = 1e-3
     wild: float = 0.5
     loud: float = 10.0
-    blame: float = 0.6
     stays: int = 11
     halfway: float = 0.45
     leaves: int = 3

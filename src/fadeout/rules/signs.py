@@ -8,6 +8,8 @@ from fadeout.records import Advice, Chain, Layer, Reading, TimeProfile
 from fadeout.rules.build import STANDARDISE
 from fadeout.rules.limits import Limits
 
+CEILING = {"sigmoid": 0.25, "hardsigmoid": 1 / 6}  # largest slope
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:

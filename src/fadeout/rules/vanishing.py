@@ -6,10 +6,11 @@ from itertools import pairwise
 from fadeout.records import Advice, Chain, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
 from fadeout.rules.build import advise, advised, named
 from fadeout.rules.causes import causes_by_account
+from fadeout.rules.factors import main_factor
 from fadeout.rules.few_values import of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
-from fadeout.rules.signs import chain_fade
+from fadeout.rules.signs import CEILING, chain_fade
 
 _HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     "slope": (
@@ -29,7 +30,6 @@ _HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     "mix": (advise("residual connections around the mixing", "residual"), "attention instead of repeated averaging"),
 }
 _RECTIFIERS = {"relu", "leaky_relu", "gelu", "silu", "elu", "selu", "mish", "relu6"}
-_CEILING = {"sigmoid": 0.25, "hardsigmoid": 1 / 6}
 
 
 def vanishing(reading: Reading, limits: Limits) -> Finding | None:
@@ -69,7 +69,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
         label="vanishing",
         level=level,
         claim=f"the gradient loses {-decades:.1f} decades between the last weight layer and the first{chance}",
-        where=tuple(dict.fromkeys([*_culprit(probe, limits), *(w.path for w in out)])),
+        where=tuple(dict.fromkeys([*_culprit(probe), *(w.path for w in out)])),
         line=out[0].line if out else "",
         decades=decades,
         expected=math.nan,
@@ -91,7 +91,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     )
 
 
-def _culprit(probe: Reading, limits: Limits) -> list[str]:
+def _culprit(probe: Reading) -> list[str]:
     """The layer that takes most of what is lost on the trunk."""
     lost: dict[str, float] = {}
     layers = {layer.path for layer in probe.layers}
@@ -208,6 +208,13 @@ def _carried(reading: Reading, decades: float, limits: Limits) -> bool:
 
 
 def _helps(reading: Reading, main: Kind) -> tuple[Advice | str, ...]:
+    factor = main_factor(reading, sign=-1)
+    if factor:
+        return (f"a factor near 1: {factor}", *_usual(reading, main))
+    return _usual(reading, main)
+
+
+def _usual(reading: Reading, main: Kind) -> tuple[Advice | str, ...]:
     used = {layer.activation for layer in reading.layers if layer.activation}
     if main == "slope" and used and used <= _RECTIFIERS:  # already the activation that others should take
         return (
@@ -227,13 +234,13 @@ def out_of_reach(reading: Reading, limits: Limits) -> tuple[WeightOp, ...]:
 
 def _wont_help(reading: Reading, main: Kind) -> tuple[WontHelp, ...]:
     found = []
-    ceilings = {layer.activation for layer in reading.layers} & _CEILING.keys()
+    ceilings = {layer.activation for layer in reading.layers} & CEILING.keys()
     if main == "slope" and ceilings:
         name = sorted(ceilings)[0]
         found.append(
             WontHelp(
                 what=f"LayerNorm, He or LSUV while keeping {name}",
-                why=f"its slope never exceeds {_CEILING[name]:.2g}",
+                why=f"its slope never exceeds {CEILING[name]:.2g}",
             )
         )
     found.append(

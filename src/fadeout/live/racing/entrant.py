@@ -127,8 +127,6 @@ class Entrant:
         if self._over() and not self._stepping:
             self._stop()
         self.losses.append(None if loss is None else loss.detach().float().clone().reshape(()))
-        if self._calls is not None:
-            self._calls.going_back = True
 
     def arrived(self) -> None:
         """A backward pass is over."""
@@ -136,7 +134,6 @@ class Entrant:
             return
         if self._calls is not None:
             self._calls.backwards += 1
-            self._calls.going_back = False
         if self.order.role == "scout" and not self.marks and len(self.losses) > BY_HAND:
             self.failed = (
                 f"{len(self.losses)} backward passes and no step of a torch.optim optimizer: the script updates its "
