@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-long smoke lint bench pictures schema clean
+.PHONY: demo test test-long test-gpu smoke lint bench pictures schema clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +22,10 @@ test: .venv/installed
 
 test-long: .venv/installed
 	$(BIN)/python -m pytest -n auto -m long
+
+test-gpu: .venv/installed
+	FADEOUT_DEVICE=cuda $(BIN)/python -m pytest tests/live/test_watch.py -k "bit or left_behind or norms_are"
+	$(BIN)/python benchmarks/on_gpu.py
 
 smoke: .venv/installed
 	mkdir -p out

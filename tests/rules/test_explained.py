@@ -65,13 +65,6 @@ def test_a_part_cut_off_by_a_named_operation_hinders(learned, level):
     assert said(course([cut] * 5, learned, steps=200), "FO103") == level
 
 
-@pytest.mark.parametrize(("learned", "level"), [(WELL, "warning"), (HALF, "alarm"), (STUCK, "alarm")])
-def test_layers_outside_of_the_model_s_own_list_hinder(learned, level):
-    lost = reading(unregistered=("hidden[0]", "hidden[1]", "hidden[2]"))
-    assert said(course([lost] * 5, learned, steps=200), "FO220") == level
-    assert said(course([reading(unregistered=("hidden[0]",))] * 5, learned, steps=200), "FO220") == "warning"
-
-
 def test_a_gradient_that_explodes_is_no_success_while_the_loss_is_absurd():
     grown = [reading(19.0, loss=1e18)] * 5
     assert said(course(grown, WELL), "FO102") == "alarm"

@@ -1,9 +1,8 @@
 """FO220, FO221: layers that receive a gradient and that nothing trains."""
 
-from fadeout.records import Evidence, Finding, Level, Reading
+from fadeout.records import Evidence, Finding, Reading
 from fadeout.rules.build import listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import hindered, learning
 
 
 def unregistered(reading: Reading, limits: Limits) -> Finding | None:
@@ -15,8 +14,8 @@ def unregistered(reading: Reading, limits: Limits) -> Finding | None:
     return remark(
         reading,
         code="FO220",
-        label="severed",
-        level=_level(reading, limits),
+        label="flows",
+        level="warning",
         claim=f"{listed(paths)} {'run' if several else 'runs'} inside the model, but {'are' if several else 'is'} not "
         "registered: model.parameters() leaves their weights out, so that no optimizer made from it trains them, "
         "state_dict() does not save them and .to() does not move them",
@@ -24,13 +23,6 @@ def unregistered(reading: Reading, limits: Limits) -> Finding | None:
         evidence=(Evidence(name="layers not registered", value=float(len(paths)), bound=0.0, unit="layers"),),
         helps=("nn.ModuleList or nn.ModuleDict in place of the plain list or dict",),
     )
-
-
-def _level(reading: Reading, limits: Limits) -> Level:
-    """An alarm where most layers stand still for good and the rest learns less than half."""
-    most = len(reading.unregistered) >= len([layer for layer in reading.layers if layer.trained])
-    stuck = learning(reading, limits) in ("not", "little") or hindered(reading, limits)
-    return "alarm" if reading.course is not None and most and stuck else "warning"
 
 
 def unheld(reading: Reading, limits: Limits) -> Finding | None:
