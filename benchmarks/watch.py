@@ -5,7 +5,7 @@
 Two equal copies of a network are trained in turn, a step of one and a step of the other, so that a machine whose speed
 drifts does not matter. A ratio is the processor's time of all watched steps over that of all plain ones, with the
 range that 95 of 100 resamplings of the pairs give; steps that are probed are left out of it. *With probes* holds them
-too, but not the first ones, which are on credit (5 seconds). On a GPU ten steps of one and ten of the other are timed
+too, but not the first ones, which are on credit (3 seconds). On a GPU ten steps of one and ten of the other are timed
 by the clock, between two synchronisations. Peers that are not installed are left out: `pip install
 wandb torch-module-monitor`.
 """

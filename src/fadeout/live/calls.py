@@ -197,7 +197,7 @@ class Calls:
 
 def _watched(root: nn.Module) -> Iterator[nn.Module]:
     """The root, and where a script may call parts of it one by one, those: never the inside of what is compiled."""
-    around = compiled_around(root)
+    around = compiled_around(root) if privates.compiled() else []
     if around:
         yield from around
         return

@@ -1,7 +1,6 @@
 """Roots: the outermost module that holds an optimizer's parameters, found among the objects that live."""
 
 import gc
-import sys
 from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
@@ -43,8 +42,6 @@ def roots_of(parameters: Iterable[Tensor], among: Sequence[nn.Module] | None = N
 
 def compiled_around(module: nn.Module) -> list[nn.Module]:
     """What torch.compile has made of a module."""
-    if "torch._dynamo" not in sys.modules:
-        return []
     kinds = ((o, o._modules.get("_orig_mod")) for o in modules_alive() if type(o).__name__ == "OptimizedModule")
     return [wrapper for wrapper, inner in kinds if inner is module]
 
