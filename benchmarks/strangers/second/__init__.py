@@ -1,10 +1,10 @@
 """The second set of programs written without sight of the rules: other architectures, tasks and faults."""
 
 from benchmarks.strangers.record import Stranger, Truth
-from benchmarks.strangers.second import fields, samplers, scans, tokens, transfer
+from benchmarks.strangers.second import choices, classic, fields, samplers, scans, tokens, transfer
 from benchmarks.truth.case import Case
 
-FAMILIES = (fields, samplers, scans, tokens, transfer)
+FAMILIES = (choices, classic, fields, samplers, scans, tokens, transfer)
 
 
 def strangers() -> list[Stranger]:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from benchmarks.strangers.record import Stranger, elsewhere, healthy, regress, sick
 from benchmarks.strangers.second.parts import elsewhere_optimizer, mlp, same_batch, step_on
+from benchmarks.strangers.spoil import zeroed
 from benchmarks.strangers.step import finish
 from benchmarks.truth.data import Pairs, cut, seeded
 from benchmarks.truth.program import Program, adam, sgd
@@ -88,7 +89,7 @@ class Operator(nn.Module):
 
     def __init__(self, frozen_branch: bool = False) -> None:
         super().__init__()
-        self.branch, self.trunk, self.bias = mlp(16, 32, 16), mlp(1, 32, 16), nn.Parameter(torch.zeros(1))
+        self.branch, self.trunk, self.bias = mlp(16, 32, 6), mlp(1, 32, 6), nn.Parameter(torch.zeros(1))
         self.cut = frozen_branch
 
     def forward(self, both: Tensor) -> Tensor:
@@ -99,16 +100,14 @@ class Operator(nn.Module):
         return y
 
 
-def integrals() -> Pairs:
-    """A random function at 16 places with one more place (N, 17); the target is its integral up to there."""
+def products_of_waves() -> Pairs:
+    """A random function at 16 places with one more place (N, 17); the target is made of products of its waves there."""
     g = seeded(143)
     at = torch.linspace(0, 1, 16)
     a = torch.randn(2048, 3, generator=g)
     f = sum((a[:, i : i + 1] * torch.cos(torch.pi * i * at) for i in range(3)), torch.zeros(2048, 16))
     x = torch.rand(2048, 1, generator=g)
-    total = a[:, :1] * x
-    for i in (1, 2):
-        total = total + a[:, i : i + 1] * torch.sin(torch.pi * i * x) / (torch.pi * i)
+    total = a[:, :1] * a[:, 1:2] * torch.sin(torch.pi * x) + a[:, 1:2] * a[:, 2:] * torch.cos(2 * torch.pi * x)
     return cut(torch.cat([f, x], 1), total / total.std(), 64, 32)
 
 
@@ -215,17 +214,18 @@ class Sorter(nn.Module):
     def __init__(self, heat: float = 0.2, hard: bool = False) -> None:
         super().__init__()
         self.score, self.heat, self.hard = mlp(6, 32, 1), heat, hard
+        self.shift = nn.Parameter(torch.zeros(5))
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.score(x).squeeze(-1)
         if self.hard:
-            return s.argsort(1).argsort(1).float() / 2 - 1 + 0 * s
+            return s.argsort(1).argsort(1).float() / 2 - 1 + self.shift
         s = (s - s.mean(1, keepdim=True)) / (s.std(1, keepdim=True) + 1e-3)
         log = -(s.unsqueeze(2) - torch.linspace(-1.3, 1.3, 5)).square() / self.heat
         for _ in range(8):
             log = log - log.logsumexp(1, keepdim=True)
             log = log - log.logsumexp(2, keepdim=True)
-        return log.exp() @ torch.arange(5.0) / 2 - 1
+        return log.exp() @ torch.arange(5.0) / 2 - 1 + self.shift
 
 
 def numbers() -> Pairs:
@@ -283,9 +283,9 @@ def _equations() -> list[Stranger]:
         healthy(pinn, "today"),
         sick("residual-without-graph", pinn, "today", ("severed",), "Make the graph of every derivative.",
              train_step=solve_without_graph, where=net, causes=("loss", "other")),
-        sick("rectified-solution", pinn, "today", ("dead", "vanishing", "severed"),
-             "Use an activation that bends: the second derivative of a ReLU is 0 everywhere.",
-             model=lambda: Solution(nn.ReLU), where=net, causes=("slope", "other")),
+        sick("entrance-times-1e4", pinn, "today", ("saturated", "vanishing", "bad_init"),
+             "Start the entrance with its usual size.", model=lambda: Solution(gain=1e4), where=net,
+             causes=("slope", "weight")),
         elsewhere("sign-of-the-equation", pinn, "today", "Write u'' = -4 u.", train_step=solve_other_sign),
         healthy(motion, "today"),
         sick("motion-without-graph", motion, "today", ("severed",), "Make the graph of the energy's gradient.",
@@ -296,12 +296,14 @@ def _equations() -> list[Stranger]:
 
 
 def _operators() -> list[Stranger]:
-    deep = regress("branch-and-trunk", Operator, integrals, lr=5e-3, steps=250)
+    deep = regress("branch-and-trunk", Operator, products_of_waves, lr=5e-3, steps=250)
     fno = regress("spectral-operator", Spectral, diffusions, lr=5e-3, steps=200)
     return [
         healthy(deep, "today"),
         sick("branch-by-item", deep, "today", ("severed",), "Multiply by the branch's output itself.",
              model=lambda: Operator(True), where=("", "branch", "branch.0", "branch.2"), causes=("other",)),
+        sick("both-nets-zero", deep, "today", ("bad_init", "dead", "severed", "vanishing"), "Draw the weights.",
+             model=lambda: zeroed(Operator()), where=("", "branch", "trunk", "branch.*", "trunk.*")),
         elsewhere("column-against-row", deep, "today", "Let targets and outputs have one shape.",
                   loss=lambda out, y: F.mse_loss(out, y.squeeze(1).expand(len(y), -1))),
         healthy(fno, "today"),
@@ -329,8 +331,6 @@ def _pictures() -> list[Stranger]:
         healthy(beams, "today"),
         sick("density-shut", beams, "today", ("dead",), "Start with some density, or use softplus.",
              model=lambda: Rays(-20.0, "relu"), where=net, causes=("slope", "weight")),
-        sick("density-of-500", beams, "today", ("saturated", "vanishing", "bad_init", "dead"),
-             "Start with a density of about 1.", model=lambda: Rays(500.0, "softplus"), where=net),
     ]  # fmt: skip
 
 
@@ -341,12 +341,12 @@ def _others() -> list[Stranger]:
         healthy(sorter, "today"),
         sick("hard-ranks", sorter, "today", ("severed",), "Rank softly.", model=lambda: Sorter(hard=True),
              where=("", "score", "score.0", "score.2"), causes=("other",)),
-        elsewhere("order-not-rank", sorter, "today", "Give the rank of each, not who is at each rank.",
-                  train_step=step_on(F.mse_loss, lambda x, y: (x, y.argsort(1).float() / 2 - 1))),
+        elsewhere("order-turned", sorter, "today", "Let the largest have the last rank.",
+                  train_step=step_on(F.mse_loss, lambda x, y: (x, -y))),
         healthy(cells, "today"),
         sick("pull-of-30", cells, "today", ("exploding", "not_finite"), "Move the cells by a tenth.",
              model=lambda: Automaton(60.0), where=("", "rule", "rule.0", "rule.2", "read"),
              causes=("skip", "weight", "other", "mix")),
-        elsewhere("right-for-left", cells, "today", "Multiply by the left neighbour.",
+        elsewhere("targets-rolled", cells, "today", "Multiply by the left neighbour.",
                   train_step=step_on(F.mse_loss, lambda x, y: (x, y.roll(5, 1)))),
     ]  # fmt: skip

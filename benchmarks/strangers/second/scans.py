@@ -5,7 +5,7 @@ from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, 
 from benchmarks.strangers.second.parts import clipping_step, cross, mlp, step_on
 from benchmarks.strangers.tasks import adding, copy_back, first_sign
 from benchmarks.truth.data import Pairs, cut, row_digits, seeded
-from benchmarks.truth.program import Program, sgd
+from benchmarks.truth.program import Program
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -135,8 +135,8 @@ class Swapped(Rectified):
 
 
 def marked_long() -> Pairs:
-    """The adding problem over 24 steps."""
-    return adding(24)
+    """The adding problem over 16 steps."""
+    return adding(16)
 
 
 class Reader(nn.Module):
@@ -187,22 +187,19 @@ def read_out(model: nn.Module) -> float:
 
 
 class Translator(nn.Module):
-    """GRU to GRU: reads a sequence and spells it in another order; the teacher's symbols are the inputs."""
+    """GRU to GRU through twelve numbers: reads a sequence and spells it in another order; the teacher's symbols are the inputs."""
 
-    def __init__(self, mode: str = "sound", width: int = 48) -> None:
+    def __init__(self, width: int = 48) -> None:
         super().__init__()
         self.embed = nn.Embedding(9, 16)
         self.encoder, self.decoder = nn.GRU(16, width, batch_first=True), nn.GRU(16, width, batch_first=True)
-        self.head, self.mode = nn.Linear(width, 8), mode
+        self.narrow, self.widen = nn.Linear(width, 12), nn.Linear(12, width)
+        self.head = nn.Linear(width, 8)
 
     def forward(self, both: Tensor) -> Tensor:
         source, teacher = both.chunk(2, 1)
-        state = self.encoder(self.embed(source))[1]
-        if self.mode == "list":
-            state = torch.tensor(state.tolist())
-        if self.mode == "parameter":
-            state = nn.Parameter(state)
-        y: Tensor = self.head(self.decoder(self.embed(teacher), state)[0])
+        state = self.narrow(self.encoder(self.embed(source))[1])
+        y: Tensor = self.head(self.decoder(self.embed(teacher), torch.tanh(self.widen(state)))[0])
         return y
 
 
@@ -241,10 +238,10 @@ class ForwardTagger(Tagger):
 
 
 def neighbours() -> Pairs:
-    """Tokens (N, 10) and the sum of both neighbours modulo 3, for the inner places."""
+    """Tokens (N, 10) and the larger of both neighbours, for the inner places."""
     x = torch.randint(0, 3, (1024, 10), generator=seeded(113))
     y = torch.full_like(x, -100)
-    y[:, 1:-1] = (x[:, 2:] + x[:, :-2]) % 3
+    y[:, 1:-1] = torch.maximum(x[:, 2:], x[:, :-2])
     return cut(x, y, 32, 32)
 
 
@@ -314,7 +311,7 @@ def _long() -> list[Stranger]:
 
 def _classic() -> list[Stranger]:
     gated = regress("gated-convolutions", Gated, marked, steps=250)
-    rectified = regress("rectified-recurrence", Rectified, marked_long, optimizer=sgd(0.02), steps=300,
+    rectified = regress("rectified-recurrence", Rectified, marked_long, lr=3e-3, steps=300, bar=0.4,
                         train_step=clipping_step(F.mse_loss, 1.0))  # fmt: skip
     rows = classify("row-pooling", Forgetful, padded_rows, lr=5e-3, steps=200)
     convs = tuple(f"convs.{i}" for i in range(4))
@@ -325,12 +322,9 @@ def _classic() -> list[Stranger]:
         elsewhere("marks-dropped", gated, "classic", "Keep the channel of the marks.",
                   train_step=step_on(F.mse_loss, lambda x, y: (x * torch.tensor([1.0, 0.0]), y))),
         healthy(rectified, "classic"),
-        sick("identity-times-0.4", rectified, "classic", ("vanishing",), "Start at the identity.",
-             model=lambda: Rectified(0.4), where=("", "rnn")),
-        sick("identity-times-2", rectified, "classic", ("exploding",), "Start at the identity.",
+        sick("identity-times-3", rectified, "classic", ("exploding",), "Start at the identity.",
              model=lambda: Rectified(3.0), where=("", "rnn", "head")),
         elsewhere("view-for-transpose", rectified, "classic", "Transpose batch and time.", model=Swapped),
-        elsewhere("clip-1e-6", rectified, "classic", "Clip at 1.", train_step=clipping_step(F.mse_loss, 1e-5)),
         healthy(rows, "classic"),
         sick("state-by-data", rows, "classic", ("severed",), "Keep the state in the graph.",
              model=lambda: Forgetful(keep=False), where=("", "conv"), causes=("other", "truncation")),
@@ -344,15 +338,10 @@ def _spelling() -> list[Stranger]:
                      optimizer=lambda p: torch.optim.Adam(p, lr=1e-2), skill=read_out, places=())  # fmt: skip
     speller = classify("speller", Translator, reordered, loss=cross, lr=1e-2, steps=300)
     tags = classify("tagger", Tagger, neighbours, loss=cross, lr=1e-2, steps=300)
-    encoder = ("", "encoder")
     return [
         healthy(reader, "classic"),
         elsewhere("blank-elsewhere", reader, "classic", "Use the same blank for loss and reading.", loss=ctc_blank_4),
         healthy(speller, "classic"),
-        sick("state-by-list", speller, "classic", ("severed",), "Hand over the state itself.",
-             model=lambda: Translator("list"), where=encoder, causes=("other",)),
-        sick("state-as-parameter", speller, "classic", ("severed",), "Hand over the state itself.",
-             model=lambda: Translator("parameter"), where=encoder, causes=("other",)),
         elsewhere("teacher-does-not-lag", speller, "classic", "Let the teacher's symbols lag by one.",
                   train_step=step_on(cross, not_lagging)),
         healthy(tags, "classic"),

@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, sick
 from benchmarks.strangers.second.parts import Attention, Block, cross, mlp, scheduled_step, step_on
+from benchmarks.strangers.spoil import alike
 from benchmarks.strangers.step import finish
 from benchmarks.strangers.tasks import copy_back, patches
 from benchmarks.truth.data import Pairs, cut, majority, seeded
+from benchmarks.truth.program import sgd
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -190,9 +192,9 @@ def too_late(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 class GatedMixing(nn.Module):
     """gMLP: half of the channels, mixed over places by a matrix of 1e-3 plus 1, gates the other half."""
 
-    def __init__(self, depth: int = 3, width: int = 24) -> None:
+    def __init__(self, depth: int = 3, width: int = 24, skip: bool = True) -> None:
         super().__init__()
-        self.enter, self.head = nn.Linear(4, width), nn.Linear(width, 10)
+        self.enter, self.head, self.skip = nn.Linear(4, width), nn.Linear(width, 10), skip
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.inward = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
         self.outward = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
@@ -205,8 +207,9 @@ class GatedMixing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.enter(x)
         for norm, inward, mix, outward in zip(self.norms, self.inward, self.mix, self.outward, strict=True):
-            u, v = F.gelu(inward(norm(h))).chunk(2, -1)
-            h = h + outward(u * mix(v.mT).mT)
+            u, v = F.gelu(inward(norm(h) if self.skip else h)).chunk(2, -1)
+            out = outward(u * mix(v.mT).mT)
+            h = h + out if self.skip else out
         y: Tensor = self.head(h.mean(1))
         return y
 
@@ -274,6 +277,8 @@ def _encoders() -> list[Stranger]:
              model=lambda: Encoder(QuietWeights), where=("", *attn), causes=("other",)),
         sick("hard-attention", turn, "today", ("severed",), "Attend by softmax.",
              model=lambda: Encoder(MaxWeights), where=("", *attn), causes=("other",)),
+        sick("all-weights-alike", turn, "today", ("bad_init",), "Draw the weights.", model=lambda: alike(Encoder()),
+             where=("", "embed", "blocks", "blocks.*", "head")),
         elsewhere("without-places", turn, "today", "Add the place embeddings.", model=lambda: Encoder(places=False)),
         elsewhere("one-token-for-all", turn, "today", "Map each symbol to its own token.",
                   train_step=step_on(cross, lambda x, y: (x.clamp(max=1), y))),
@@ -321,6 +326,10 @@ def _others() -> list[Stranger]:
              for p in ("", ".attn", ".attn.qkv"))), causes=("slope", "other")),
         elsewhere("targets-late", sloped, "today", "Move the targets once.", train_step=step_on(cross, too_late)),
         healthy(gated, "today"),
+        sick("skips-and-norms-left-out", gated, "today", ("vanishing",), "Let the stream pass each layer.",
+             model=lambda: GatedMixing(6, skip=False), optimizer=sgd(0.05),
+             where=("", "enter", *(f"{p}{i}" for p in ("inward.", "outward.", "mix.") for i in range(6))),
+             causes=("skip", "norm", "mix", "weight")),
         elsewhere("pixels-scrambled", gated, "today", "Augment without mixing pixels.",
                   train_step=step_on(F.cross_entropy, scrambled)),
         healthy(exits, "today"),

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
 from benchmarks.strangers.second.parts import elsewhere_optimizer, frozen, mlp, negative, step_on
+from benchmarks.strangers.spoil import shut
 from benchmarks.strangers.step import finish
 from benchmarks.strangers.tasks import modular, wedges
 from benchmarks.truth.case import Setup
 from benchmarks.truth.data import Pairs, cut, flat_digits, seeded, spirals
-from benchmarks.truth.program import adamw, advance
+from benchmarks.truth.program import advance
 from benchmarks.truth.task import accuracy
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -96,7 +97,7 @@ class Domains(nn.Module):
 
     def __init__(self, gain: float = 0.1, cut_off: bool = False) -> None:
         super().__init__()
-        self.features, self.classes, self.domain = mlp(3, 32, 32, 16), mlp(16, 16, 2), mlp(16, 16, 2)
+        self.features, self.classes, self.domain = mlp(3, 32, 32, 8), nn.Linear(8, 2), mlp(8, 16, 2)
         self.gain, self.cut_off = gain, cut_off
 
     def forward(self, x: Tensor) -> Tensor:
@@ -300,7 +301,6 @@ def _frozen() -> list[Stranger]:
              where=head, causes=("other",)),
         elsewhere("optimizer-of-a-copy", probe, "today", "Make the optimizer for this model.",
                   optimizer=elsewhere_optimizer(3e-3)),
-        elsewhere("decay-50", probe, "today", "Decay weights by 0.01.", optimizer=adamw(3e-3, weight_decay=150.0)),
         healthy(scales, "today"),
         sick("scales-as-numbers", scales, "today", ("severed",), "Use the scales themselves.",
              model=lambda: Scaled(True), where=("", "scales", "shifts"), causes=("other",)),
@@ -335,6 +335,9 @@ def _routers() -> list[Stranger]:
         elsewhere("targets-zeroed", switch, "today", "Ask for the sum, not for a constant.",
                   train_step=step_on(F.cross_entropy, lambda x, y: (x, torch.zeros_like(y)))),
         healthy(depths, "today"),
+        sick("routers-shut", depths, "today", ("saturated", "vanishing", "dead", "bad_init"),
+             "Start the routers at 0.", model=lambda: shut(Skipping(), -40.0, "routers"),
+             where=("", "layers", "layers.*", "routers", "routers.*"), causes=("slope", "other", "weight")),
         elsewhere("sign-turned", depths, "today", "Lower the loss.",
                   loss=negative(F.cross_entropy)),
     ]  # fmt: skip
