@@ -1,4 +1,4 @@
-"""Classic nets: counts, labels by the dozen, small CNNs, dense stacks, word tables, bags, polynomial and bounded units."""
+"""Classic nets: counts, many labels, small CNNs, dense stacks, word tables, bags, polynomial and bounded units."""
 
 from collections.abc import Callable
 
@@ -290,7 +290,7 @@ def _counts() -> list[Stranger]:
                   train_step=step_on(poisson, lambda x, y: (x, y.roll(1, 0)))),
         healthy(line, "classic"),
         elsewhere("decay-95", line, "classic", "Decay weights by 0.01.", optimizer=adamw(1e-2, weight_decay=95.0)),
-        elsewhere("rate-3e-6", line, "classic", "Raise the rate to 1e-2.", optimizer=adamw(3e-6)),
+        elsewhere("rate-of-100", line, "classic", "Lower the rate to 1e-2.", optimizer=adamw(100.0, weight_decay=0)),
         healthy(many, "classic"),
         sick("logs-by-hand", many, "classic", ("not_finite",), "Use the loss on logits.", loss=logs_by_hand,
              where=("", "net", "net.4"), causes=("loss", "other")),
@@ -319,8 +319,8 @@ def _images() -> list[Stranger]:
         healthy(lenet, "classic"),
         sick("bytes-and-wide-weights", lenet, "classic", ("saturated", "bad_init"), "Normalise, and start small.",
              model=LeNetHot, where=body, causes=("slope", "weight")),
-        sick("all-weights-0.05", lenet, "classic", ("bad_init",), "Draw the weights.", model=lambda: alike(LeNet()),
-             where=body),
+        sick("all-weights-0.05", lenet, "classic", ("bad_init", "vanishing"), "Draw the weights.",
+             model=lambda: alike(LeNet()), where=body),
         elsewhere("smoothed-away", lenet, "classic", "Smooth by a tenth.", loss=smoothed_away),
         elsewhere("only-noise-in", lenet, "classic", "Hand the images over.",
                   train_step=step_on(F.cross_entropy, lambda x, y: (torch.randn_like(x), y))),

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from benchmarks.strangers.record import Stranger, elsewhere, healthy, regress, sick
-from benchmarks.strangers.second.parts import elsewhere_optimizer, mlp, same_batch, step_on
+from benchmarks.strangers.second.parts import elsewhere_optimizer, mlp, piling_step, same_batch, step_on
 from benchmarks.strangers.spoil import zeroed
 from benchmarks.strangers.step import finish
 from benchmarks.truth.data import Pairs, cut, seeded
@@ -117,7 +117,9 @@ class Spectral(nn.Module):
     def __init__(self, gain: float = 1.0, depth: int = 2, width: int = 12) -> None:
         super().__init__()
         self.enter, self.head = nn.Linear(1, width), nn.Linear(width, 1)
-        self.waves = nn.ParameterList(nn.Parameter(gain * torch.randn(6, width, width, 2) / width) for _ in range(depth))
+        self.waves = nn.ParameterList(
+            nn.Parameter(gain * torch.randn(6, width, width, 2) / width) for _ in range(depth)
+        )
         self.points = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -283,7 +285,7 @@ def _equations() -> list[Stranger]:
         healthy(pinn, "today"),
         sick("residual-without-graph", pinn, "today", ("severed",), "Make the graph of every derivative.",
              train_step=solve_without_graph, where=net, causes=("loss", "other")),
-        sick("entrance-times-1e4", pinn, "today", ("saturated", "vanishing", "bad_init"),
+        sick("entrance-times-1e4", pinn, "today", ("saturated", "vanishing", "bad_init", "exploding"),
              "Start the entrance with its usual size.", model=lambda: Solution(gain=1e4), where=net,
              causes=("slope", "weight")),
         elsewhere("sign-of-the-equation", pinn, "today", "Write u'' = -4 u.", train_step=solve_other_sign),
@@ -347,6 +349,8 @@ def _others() -> list[Stranger]:
         sick("pull-of-30", cells, "today", ("exploding", "not_finite"), "Move the cells by a tenth.",
              model=lambda: Automaton(60.0), where=("", "rule", "rule.0", "rule.2", "read"),
              causes=("skip", "weight", "other", "mix")),
+        elsewhere("gradients-pile-up", cells, "today", "Set the gradients to zero each step.",
+                  train_step=piling_step(F.mse_loss)),
         elsewhere("targets-rolled", cells, "today", "Multiply by the left neighbour.",
                   train_step=step_on(F.mse_loss, lambda x, y: (x, y.roll(5, 1)))),
     ]  # fmt: skip

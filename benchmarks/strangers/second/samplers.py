@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from benchmarks.strangers.record import Stranger, elsewhere, healthy, regress, sick
-from benchmarks.strangers.second.parts import Block, mlp, negative, scheduled_step, step_on
+from benchmarks.strangers.second.parts import Block, mlp, scheduled_step, step_on
 from benchmarks.strangers.spoil import shut
 from benchmarks.strangers.step import finish
 from benchmarks.truth.data import Pairs, cut, digits, seeded, unit_digits
@@ -104,11 +104,6 @@ def half_seen() -> Pairs:
     return cut(torch.cat([x.flatten(1), seen], 1), y, 64, 24)
 
 
-def all_hidden(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The mask is turned round in the loader: what is seen should be hidden."""
-    return torch.cat([x[:, :64], 1 - x[:, 64:]], 1), y
-
-
 class MaskedLinear(nn.Linear):
     """A linear layer under a mask."""
 
@@ -192,9 +187,9 @@ class SparseShut(Sparse):
         nn.init.constant_(self.encoder.bias, -30.0)
 
 
-def sparse_heavy(out: Tensor, y: Tensor) -> Tensor:
-    """A penalty on the output's size, meant for the codes, outweighs the error."""
-    return F.mse_loss(out, y) + 20 * out.square().mean()
+def unlike(out: Tensor, y: Tensor) -> Tensor:
+    """The likeness of output and target, which is lowered as if it were a distance."""
+    return F.cosine_similarity(out, y).mean()
 
 
 class Wasserstein(nn.Module):
@@ -222,7 +217,7 @@ def ring() -> list[Tensor]:
     return list((0.5 * moons() + torch.tensor([3.0, -2.0])).split(64))
 
 
-def duel(model: nn.Module, batch: Any, optimizer: Any, sign: float = -1.0) -> Tensor:
+def duel(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     """Two steps of the critic with the penalty of the gradient, one of the generator."""
     assert isinstance(model, Wasserstein)
     for _ in range(2):
@@ -232,12 +227,12 @@ def duel(model: nn.Module, batch: Any, optimizer: Any, sign: float = -1.0) -> Te
         slope = torch.autograd.grad(model.critic(between).sum(), between, create_graph=True)[0]
         penalty = (slope.norm(dim=1) - 1).square().mean()
         finish(model.critic(fake).mean() - model.critic(batch).mean() + 5 * penalty, model.other)
-    return finish(sign * model.critic(model(torch.randn(len(batch), 4))).mean(), optimizer)
+    return finish(-model.critic(model(torch.randn(len(batch), 4))).mean(), optimizer)
 
 
-def duel_other_way(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
-    """The generator lowers the critic's value."""
-    return duel(model, batch, optimizer, 1.0)
+def duel_centred(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+    """The data are centred for the critic, and nobody moves the samples back."""
+    return duel(model, batch - torch.tensor([3.0, -2.0]), optimizer)
 
 
 def closeness(model: nn.Module) -> float:
@@ -314,10 +309,11 @@ def _predictors() -> list[Stranger]:
                    skill=bits(codes_of_bits))  # fmt: skip
     return [
         healthy(masked, "today"),
-        elsewhere("mask-turned", masked, "today", "Hide what is to be told.",
-                  train_step=step_on(F.mse_loss, all_hidden)),
+        elsewhere("hidden-inverted", masked, "today", "Invert what is seen too, or nothing.",
+                  train_step=step_on(F.mse_loss, lambda x, y: (x, -y))),
         healthy(made, "classic"),
-        sick("masks-empty", made, "classic", ("severed", "dead", "vanishing"), "Let the outer mask pass what comes before.",
+        sick("masks-empty", made, "classic", ("severed", "dead", "vanishing"),
+             "Let the outer mask pass what comes before.",
              model=lambda: Made(True), where=("", "net", "net.0", "net.2"), causes=("other",)),
         elsewhere("bits-shifted", made, "classic", "Tell each bit, not its neighbour.",
                   train_step=step_on(flat_cross, shifted_bits)),
@@ -337,7 +333,8 @@ def _codes() -> list[Stranger]:
         healthy(sparse, "today"),
         sick("codes-shut", sparse, "today", ("dead",), "Start with a bias of 0.", model=SparseShut,
              where=("", "encoder"), causes=("slope", "weight")),
-        elsewhere("output-penalised", sparse, "today", "Penalise codes, not the output.", loss=sparse_heavy),
+        elsewhere("pixels-in-other-order", sparse, "today", "Ask for the pixels in the order they come in.",
+                  train_step=step_on(F.mse_loss, lambda x, y: (x, y.flip(1)))),
         healthy(deep, "classic"),
         sick("sigmoids-of-0.02", deep, "classic", ("vanishing",), "Use ELUs and the usual start.", model=Squashed,
              optimizer=lambda p: torch.optim.SGD(p, lr=0.05), where=("", "encoder", "encoder.*", "decoder",
@@ -345,9 +342,10 @@ def _codes() -> list[Stranger]:
         elsewhere("dropout-0.97", deep, "classic", "Drop a tenth.", model=lambda: Denoising(dropout=0.98)),
         elsewhere("middle-of-1", deep, "classic", "Leave a dozen units in the middle.",
                   model=lambda: Denoising(middle=1)),
-        elsewhere("error-raised", deep, "classic", "Lower the error.", loss=negative(F.l1_loss)),
+        elsewhere("likeness-lowered", deep, "classic", "Raise the likeness.", loss=unlike),
         healthy(duels, "classic"),
         sick("samples-as-parameter", duels, "classic", ("severed",), "Train on the samples themselves.",
              model=WassersteinCopy, where=("", "gen", "gen.*"), causes=("other",)),
-        elsewhere("generator-flees", duels, "classic", "Raise the critic's value.", train_step=duel_other_way),
+        elsewhere("centred-for-the-critic", duels, "classic", "Leave the data where they are.",
+                  train_step=duel_centred),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sequences: state spaces as convolutions, long filters, gated convolutions, rectified recurrences, CTC, translation."""
+"""Sequences: state spaces as convolutions, long filters, gated convolutions, rectified recurrence, CTC, spelling."""
 
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
@@ -92,7 +92,8 @@ class Gated(nn.Module):
         self.enter, self.head = nn.Conv1d(2, width, 1), nn.Linear(width, 1)
         self.convs = nn.ModuleList(nn.Conv1d(width, 2 * width, 2, dilation=2**i) for i in range(4))
         for conv in self.convs:
-            assert isinstance(conv, nn.Conv1d) and conv.bias is not None
+            assert isinstance(conv, nn.Conv1d)
+            assert conv.bias is not None
             with torch.no_grad():
                 conv.bias[width:] = bias
 
@@ -187,7 +188,7 @@ def read_out(model: nn.Module) -> float:
 
 
 class Translator(nn.Module):
-    """GRU to GRU through twelve numbers: reads a sequence and spells it in another order; the teacher's symbols are the inputs."""
+    """GRU to GRU through twelve numbers: spells a sequence in another order, the teacher's symbols as inputs."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()

@@ -277,7 +277,8 @@ def _encoders() -> list[Stranger]:
              model=lambda: Encoder(QuietWeights), where=("", *attn), causes=("other",)),
         sick("hard-attention", turn, "today", ("severed",), "Attend by softmax.",
              model=lambda: Encoder(MaxWeights), where=("", *attn), causes=("other",)),
-        sick("all-weights-alike", turn, "today", ("bad_init",), "Draw the weights.", model=lambda: alike(Encoder()),
+        sick("all-weights-alike", turn, "today", ("bad_init", "vanishing", "dead"), "Draw the weights.",
+             model=lambda: alike(Encoder()),
              where=("", "embed", "blocks", "blocks.*", "head")),
         elsewhere("without-places", turn, "today", "Add the place embeddings.", model=lambda: Encoder(places=False)),
         elsewhere("one-token-for-all", turn, "today", "Map each symbol to its own token.",
@@ -335,5 +336,3 @@ def _others() -> list[Stranger]:
         healthy(exits, "today"),
         elsewhere("last-exit-mixed", exits, "today", "Give the last exit its own labels.", train_step=exits_mixed),
     ]  # fmt: skip
-
-

@@ -1,10 +1,10 @@
-"""Nets that reuse nets: frozen trunks, scales and biases alone, slow teachers, domains, sparse experts, depth routers."""
+"""Nets that reuse nets: frozen trunks, scales and biases alone, slow teachers, domains, experts, depth routers."""
 
 from typing import Any
 
 import torch
 from benchmarks.strangers.record import Stranger, classify, elsewhere, healthy, regress, sick
-from benchmarks.strangers.second.parts import elsewhere_optimizer, frozen, mlp, negative, step_on
+from benchmarks.strangers.second.parts import elsewhere_optimizer, frozen, mlp, step_on
 from benchmarks.strangers.spoil import shut
 from benchmarks.strangers.step import finish
 from benchmarks.strangers.tasks import modular, wedges
@@ -125,10 +125,10 @@ def confuse(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
 
 
 def domain_for_class(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
-    """The class head is given the domain to learn."""
+    """The class head is given the domain to learn, as far as it was noted down right."""
     assert isinstance(model, Domains)
     x, _ = batch
-    d = (x[:, 2] > 0).long()
+    d = ((x[:, 2] > 0) ^ (torch.rand(len(x)) < 0.15)).long()
     out, domain = model.both(x)
     return finish(F.cross_entropy(out, d) + F.cross_entropy(domain, d), optimizer)
 
@@ -170,38 +170,54 @@ def teach_too_slow(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
 
 
 class Switch(nn.Module):
-    """One expert of four a token, scaled by its probability, with a loss that balances."""
+    """One expert of four a pair, by noisy scores, scaled by its probability."""
 
-    def __init__(self, scaled: bool = True, heat: float = 1.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Embedding(7, 8)
-        self.router = nn.Linear(16, 4)
-        self.experts = nn.ModuleList(mlp(16, 24, 16) for _ in range(4))
-        self.head = nn.Linear(16, 7)
-        self.scaled, self.heat = scaled, heat
+        self.embed = nn.Embedding(7, 5)
+        self.router = nn.Linear(10, 4)
+        self.experts = nn.ModuleList(mlp(10, 24, 10) for _ in range(4))
+        self.head = nn.Linear(10, 7)
+
+    def send(self, h: Tensor, best: Tensor, chosen: Tensor) -> Tensor:
+        outs = torch.stack([e(h) for e in self.experts], 1)
+        return h + best * outs.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 10)).squeeze(1)
+
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and how far from even the experts are used."""
+        h = self.embed(x).flatten(1)
+        scores = self.router(h)
+        p = torch.softmax(scores + torch.randn_like(scores) if self.training else scores, -1)
+        best, chosen = p.max(-1, keepdim=True)
+        used = F.one_hot(chosen.squeeze(1), 4).float().mean(0)
+        return self.head(self.send(h, best, chosen)), 4 * (used * p.mean(0)).sum()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.embed(x).flatten(1)
-        p = torch.softmax(self.heat * self.router(h), -1)
-        best, chosen = p.max(-1, keepdim=True)
-        outs = torch.stack([e(h) for e in self.experts], 1)
-        picked = outs.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 16)).squeeze(1)
-        y: Tensor = self.head(h + best * picked if self.scaled else picked)
-        return y
+        return self.both(x)[0]
 
 
 class SwitchRewrapped(Switch):
     """Tokens are gathered for their experts in a new tensor, filled from values."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.embed(x).flatten(1)
-        best, chosen = torch.softmax(self.router(h), -1).max(-1, keepdim=True)
-        sent = torch.zeros(len(h), 16)
+    def send(self, h: Tensor, best: Tensor, chosen: Tensor) -> Tensor:
+        sent = torch.zeros(len(h), 10)
         for i, expert in enumerate(self.experts):
             mine = chosen.squeeze(1) == i
-            sent[mine] = torch.tensor(expert(h[mine]).tolist()).view(-1, 16)
-        y: Tensor = self.head(best * sent)
-        return y
+            sent[mine] = torch.tensor((best[mine] * expert(h[mine])).tolist()).view(-1, 10)
+        return sent
+
+
+def balanced(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+    """The classes, and a share of the experts' balance."""
+    assert isinstance(model, Switch)
+    x, y = batch
+    out, uneven = model.both(x)
+    return finish(F.cross_entropy(out, y) + 0.1 * uneven, optimizer)
+
+
+def balanced_alone(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+    """The targets are zeros of the right shape, left over from a dry run."""
+    return balanced(model, (batch[0], torch.zeros_like(batch[1])), optimizer)
 
 
 class Skipping(nn.Module):
@@ -326,20 +342,20 @@ def _teachers() -> list[Stranger]:
 
 
 def _routers() -> list[Stranger]:
-    switch = classify("switch", Switch, modular, lr=1e-2, steps=250)
+    switch = classify("switch", Switch, modular, lr=1e-2, train_step=balanced, loss=None, steps=250)
     depths = classify("skipped-depths", Skipping, wedges, lr=5e-3, steps=300, bar=0.4)
     return [
         healthy(switch, "today"),
         sick("experts-rewrapped", switch, "today", ("severed",), "Fill the new tensor with the experts' own outputs.",
              model=SwitchRewrapped, where=("", "experts", "experts.*", "embed"), causes=("other",)),
         elsewhere("targets-zeroed", switch, "today", "Ask for the sum, not for a constant.",
-                  train_step=step_on(F.cross_entropy, lambda x, y: (x, torch.zeros_like(y)))),
+                  train_step=balanced_alone),
         healthy(depths, "today"),
         sick("routers-shut", depths, "today", ("saturated", "vanishing", "dead", "bad_init"),
              "Start the routers at 0.", model=lambda: shut(Skipping(), -40.0, "routers"),
              where=("", "layers", "layers.*", "routers", "routers.*"), causes=("slope", "other", "weight")),
-        elsewhere("sign-turned", depths, "today", "Lower the loss.",
-                  loss=negative(F.cross_entropy)),
+        elsewhere("classes-exchanged", depths, "today", "Read the classes in their order.",
+                  train_step=step_on(F.cross_entropy, lambda x, y: (x, 1 - y))),
     ]  # fmt: skip
 
 
