@@ -337,7 +337,7 @@ def _codes() -> list[Stranger]:
                   train_step=step_on(F.mse_loss, lambda x, y: (x, y.flip(1)))),
         healthy(deep, "classic"),
         sick("sigmoids-of-0.02", deep, "classic", ("vanishing",), "Use ELUs and the usual start.", model=Squashed,
-             optimizer=lambda p: torch.optim.SGD(p, lr=0.05), where=("", "encoder", "encoder.*", "decoder",
+             where=("", "encoder", "encoder.*", "decoder",
              "decoder.*"), causes=("weight", "slope")),
         elsewhere("dropout-0.97", deep, "classic", "Drop a tenth.", model=lambda: Denoising(dropout=0.98)),
         elsewhere("middle-of-1", deep, "classic", "Leave a dozen units in the middle.",
