@@ -1,4 +1,7 @@
-"""Programs written by someone who never saw the rules of the diagnosis, by which it is scored."""
+"""Programs written by people who never saw the rules of the diagnosis, by which it is scored.
+
+The first set was looked at when the rules were mended; the second, written afterwards, is sealed.
+"""
 
 from benchmarks.strangers import (
     attention,
@@ -13,6 +16,7 @@ from benchmarks.strangers import (
     pairs,
     plain,
     recurrences,
+    second,
     unrolled,
     vision,
 )
@@ -34,6 +38,7 @@ FAMILIES = (
     recurrences,
     unrolled,
     vision,
+    *second.FAMILIES,
 )
 
 
