@@ -7,6 +7,7 @@ The verdicts of `examine` are those of the readings that `benchmarks.truth.score
 """
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import warnings
@@ -14,9 +15,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-from benchmarks.truth.draw import drawn
-from benchmarks.truth.score import GRADIENT, Kept, ours, wilson  # noqa: F401 - what is kept is unpickled by this name
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +27,27 @@ class Seen:
     word: str = ""
 
 
+class _Deaf:
+    """Told of everything, and silent."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: None
+
+
+_DEAF = _Deaf()
+
+
+def arrive() -> None:
+    """In a worker, before any program is loaded: as under `fadeout run`, programs get the wrapped loss functions."""
+    from fadeout.live.losses import WRAPS
+
+    WRAPS.add(_DEAF)  # type: ignore[arg-type]
+
+
 def watch_one(name: str) -> Seen:
     """Train one case by its own loop under a watch."""
     import torch
+    from benchmarks.truth.draw import drawn
     from benchmarks.truth.program import advance
 
     from fadeout.live.options import Options
@@ -60,6 +77,12 @@ def watch_one(name: str) -> Seen:
 
 
 def main() -> None:
+    from benchmarks.truth.draw import drawn
+    from benchmarks.truth.score import GRADIENT, ours, wilson
+
+    global Kept  # what is kept is unpickled by this name
+    from benchmarks.truth.score import Kept
+
     parser = argparse.ArgumentParser()
     parser.add_argument("--half", choices=("tuned", "sealed", "all"), default="tuned")
     parser.add_argument("--misses", action="store_true", help="name each disagreement; of the tuned half only")
@@ -68,7 +91,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cases = [c for half, _, c in drawn() if arguments.half in ("all", half)][:: arguments.every]
     halves = {c.name: half for half, _, c in drawn()}
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context, initializer=arrive) as pool:
         seen = {s.name: s for s in pool.map(watch_one, [c.name for c in cases], chunksize=4)}
     same, alarm, pairs = 0, 0, Counter[tuple[str, str]]()
     for case in cases:
