@@ -23,21 +23,22 @@ def severed(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is not None:
         last = reading.course.probes[-1]
         if learning(reading, limits) == "well" and not _no_path(last):
-            return _part(reading, limits) or _idle_term(reading)
+            return _part(reading, limits) or _idle_term(reading, limits)
         found = _no_path(last) or _killed(last) or _nothing(reading, limits) or _part(reading, limits)
-        return replace(found, since=_since(reading)) if found is not None else _idle_term(reading)
-    return _no_path(reading) or _killed(reading) or _part(reading, limits) or _idle_term(reading)
+        return replace(found, since=_since(reading)) if found is not None else _idle_term(reading, limits)
+    return _no_path(reading) or _killed(reading) or _part(reading, limits) or _idle_term(reading, limits)
 
 
-def _idle_term(reading: Reading) -> Finding | None:
-    """One term of a summed loss that reaches nothing of what the step trains."""
+def _idle_term(reading: Reading, limits: Limits) -> Finding | None:
+    """One term of a summed loss that reaches nothing of what the step trains; a warning where all goes well without."""
     idle = [term for term in reading.terms if term.idle]
     if not idle or len(idle) == len(reading.terms):
         return None
     one, gap = idle[0], max(reading.gaps, key=lambda g: g.op == "detach", default=None)
     cut = f": {gap.op} at {gap.line}" if gap is not None and gap.op == "detach" and gap.line else ""
     made = f"{one.op}, {one.line}" if one.line else one.op
-    return _finding(
+    spared = learning(reading, limits) == "well" and not hindered(reading, limits)
+    found = _finding(
         reading,
         claim=f"one of the {len(reading.terms)} terms of the loss ({made}) gives "
         f"no gradient to anything that the step trains{cut}; only the others do",
@@ -45,6 +46,7 @@ def _idle_term(reading: Reading) -> Finding | None:
         line=one.line,
         helps=("removing the detach() or no_grad() between that term and what is trained",),
     )
+    return replace(found, level="warning") if spared else found
 
 
 def _part(reading: Reading, limits: Limits) -> Finding | None:

@@ -1,5 +1,6 @@
 """Cuts: the calls of a forward at which the graph is let go, and the layers that lose their gradient by it."""
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class Cuts:
         self._at: dict[int, list[Cut]] = {}
         self._count = 0
         self._within: tuple[str, str, CodeType | None, int] | None = None
+        self._blind: dict[int, weakref.ref[Tensor]] = {}  # without a graph, though made of what has one
 
     @contextmanager
     def inside(self, op: str, origin: Origin) -> Iterator[None]:
@@ -107,6 +109,16 @@ class Cuts:
                         return
                 op = name.strip("_") if torch.is_grad_enabled() or name == "detach" else "no_grad"
                 self._note(known, tensor, path, op, code, instruction)
+
+    def follow(self, args: Iterable[Any], out: Tensor) -> None:
+        """A function returned a tensor without a gradient; remember it if what it was made of has one, or had."""
+        if len(self._blind) < MOST and any(isinstance(t, Tensor) and (t.requires_grad or self.blind(t)) for t in args):
+            self._blind[id(out)] = weakref.ref(out)
+
+    def blind(self, tensor: Tensor) -> bool:
+        """Whether a tensor without a graph was made of tensors that have one."""
+        known = self._blind.get(id(tensor))
+        return known is not None and known() is tensor
 
     def module(self, given: Iterable[Tensor], path: str) -> None:
         """A module took tensors with a gradient and returned none with one."""

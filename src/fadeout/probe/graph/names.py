@@ -338,6 +338,7 @@ class Names(TorchFunctionMode):
                 self.of[node] = self._origin(name, up=1)
         elif not out.requires_grad and args and not privates.transformed():
             self.cuts.call(func, name, args, self)
+            self.cuts.follow(args[:3], out)
         told = self._callers.get(name)
         if told is None:
             told = self._callers[name] = tuple(

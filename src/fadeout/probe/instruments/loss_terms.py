@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from fadeout.call import privates
@@ -16,6 +16,7 @@ from fadeout.probe.account.tape import Watcher
 from fadeout.probe.graph import kinds
 from fadeout.probe.graph.graph import Graph
 from fadeout.probe.graph.lines import line_of
+from fadeout.probe.graph.names import Names
 from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.graph.walk import leaves_of
 from fadeout.probe.instruments.instrument import How, Instrument, Observed
@@ -23,7 +24,8 @@ from fadeout.records import LossTerm
 
 MOST = 6  # terms that are told apart
 LARGE = 20_000  # nodes of a graph through which no term is sent by itself
-_SUMS = frozenset("Add Sub".split())
+_ADDS = frozenset("Add Sub Stack".split())
+_ADDERS = frozenset("add __add__ __radd__ __iadd__ add_ sub __sub__ __rsub__ __isub__ sub_ stack".split())
 _SCALES = frozenset("Mul Div Neg ToCopy Mean Sum Squeeze View".split())
 
 
@@ -34,11 +36,29 @@ class LossTerms(Instrument):
 
     def __init__(self, question: Question, how: How) -> None:
         super().__init__(question, how)
+        self._names: Names | None = None
+        self._blind: dict[Node, list[str]] = {}  # by a sum's node, the lines of what was added without a graph
         self._found: list[tuple[str, str, set[int], dict[int, float]]] = []  # operation, line, reached, lengths by id
         self._optimizer = question.optimizer
         self._trains = question.trains
         self._spared = False
         self._done = False
+
+    def forward(self, names: Names) -> None:
+        self._names, self._blind = names, {}
+        names.listen(self, calls=_ADDERS)
+
+    def call(self, function: str, args: tuple[Any, ...], out: Tensor, node: Node | None, path: str) -> None:
+        """A number without a graph, though made by the network, is added to one that has a graph."""
+        if node is None or self._names is None or (out.numel() != 1 and function != "stack"):
+            return
+        parts = args[0] if args and isinstance(args[0], (list, tuple)) else args[:2]
+        lost = [t for t in parts if isinstance(t, Tensor) and not t.requires_grad and self._names.cuts.blind(t)]
+        if lost and node not in self._blind:
+            self._blind[node] = [line_of(*self._names.of[node][3:])] * len(lost)
+
+    def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
+        """Of no interest."""
 
     def leave_saved(self) -> None:
         self._spared = True
@@ -47,11 +67,13 @@ class LossTerms(Instrument):
         if self._done or not graph.nodes:
             return {}
         self._done = True  # later passes of this reading say the same
-        terms = _terms(graph.nodes[0])
-        if 2 <= len(terms) <= MOST:
+        terms, sums = _terms(graph.nodes[0])
+        blind = [line for node in sums for line in self._blind.get(node, ())]
+        if 2 <= len(terms) + len(blind) <= MOST:
             alone = not self._spared and not graph.opaque and graph.total <= LARGE
             places = {node: i for i, node in enumerate(graph.nodes)}
             self._found = [self._look(term, graph, places.get(term), alone) for term in terms]
+            self._found += [("a number without a graph", line, set(), {}) for line in blind]
         return {}
 
     def _look(
@@ -97,23 +119,23 @@ class LossTerms(Instrument):
         )
 
 
-def _terms(root: Node) -> list[Node]:
-    """The nodes behind a loss's additions, in the order in which they are written."""
+def _terms(root: Node) -> tuple[list[Node], list[Node]]:
+    """The nodes behind a loss's additions, in the order in which they are written; and those of the additions."""
     found: list[Node] = []
+    sums: list[Node] = []
     waiting = [root]
     while waiting:
         node = waiting.pop(0)
         below = [n for n, _ in node.next_functions if n is not None]
         name = kinds.base_name(node.name())
-        if name in _SUMS and len(below) == 2 and all(_is_scalar(n) for n in below):
+        if _adds(node):
+            sums.append(node)
             waiting = [*below, *waiting]
         elif name in _SCALES and len(below) == 1 and _splits(below[0]):
             waiting = [below[0], *waiting]
-        elif name == "Stack" and below and all(_is_scalar(n) for n in below):
-            waiting = [*below, *waiting]
         elif node not in found:
             found.append(node)
-    return found
+    return found, sums
 
 
 def _splits(node: Node) -> bool:
@@ -122,9 +144,14 @@ def _splits(node: Node) -> bool:
     name = kinds.base_name(node.name())
     if name in _SCALES:
         return _is_scalar(node) and len(below) == 1 and _splits(below[0])
-    return (name in _SUMS and len(below) == 2 and all(_is_scalar(n) for n in below)) or (
-        name == "Stack" and len(below) >= 2 and all(_is_scalar(n) for n in below)
-    )
+    return _adds(node)
+
+
+def _adds(node: Node) -> bool:
+    """Whether a node adds numbers up, one of which has a graph."""
+    below = [n for n, _ in node.next_functions if n is not None]
+    sums = kinds.base_name(node.name()) in _ADDS
+    return sums and bool(below) and all(_is_scalar(n) for n in below)
 
 
 def _is_scalar(node: Node) -> bool:
