@@ -46,7 +46,8 @@ def _idle_term(reading: Reading, limits: Limits) -> Finding | None:
         line=one.line,
         helps=("removing the detach() or no_grad() between that term and what is trained",),
     )
-    return replace(found, level="warning") if spared else found
+    count = Evidence(name="terms that reach nothing", value=float(len(idle)), bound=0.0, unit="terms")
+    return replace(found, level="warning" if spared else "alarm", evidence=(count,))
 
 
 def _part(reading: Reading, limits: Limits) -> Finding | None:
