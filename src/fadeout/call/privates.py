@@ -193,14 +193,17 @@ def compiled() -> bool:
     return frames is not None and any(backend is not None for backend in frames.cached_backends.values())
 
 
+COMPILED = "_compiled_call_impl"  # among a module's attributes
+
+
 def compiled_call(module: Any) -> Any:
     """What a module is called by after `module.compile()`; None where that was not done."""
-    return module.__dict__.get("_compiled_call_impl")
+    return module.__dict__.get(COMPILED)
 
 
 def set_compiled_call(module: Any, call: Any) -> None:
     """Call a module compiled in place by this; a copy of it knows nothing of that, nor does a pickle."""
-    module.__dict__["_compiled_call_impl"] = call
+    module.__dict__[COMPILED] = call
 
 
 def stance() -> Any:

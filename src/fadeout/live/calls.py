@@ -83,12 +83,13 @@ class Calls:
         self._depth = 0
         self._armed_at = -1  # backward passes then
         self._stays = False
+        self._uncompiled = False  # its calls do not come through what torch.compile has made of it
 
     def arm(self) -> None:
         """Begin to watch."""
         self._depth = 0
         self._armed_at = self.backwards
-        self._hooking.put_on(lambda: _watched(self.root))
+        self._hooking.put_on(lambda: _watched(self.root, through=not self._uncompiled))
 
     def disarm(self) -> None:
         """Watch no more; what was kept stays until `forget`."""
@@ -100,7 +101,13 @@ class Calls:
     @property
     def unseen(self) -> bool:
         """Whether a backward pass came and no call that we could see: those inside of compiled code we can't."""
-        return privates.compiled() and not self.kept and 0 <= self._armed_at < self.backwards
+        trains = self.root.training and privates.compiled()
+        return trains and not self.kept and 0 <= self._armed_at < self.backwards
+
+    def look_inside(self) -> bool:
+        """Watch the network itself, and no more what was compiled of it; False where that is done already."""
+        inside, self._uncompiled = self._uncompiled, True
+        return not inside and bool(compiled_around(self.root))
 
     def stay(self) -> None:
         """Stay on to the end: the compiled code holds our hooks, and would be compiled anew without them."""
@@ -195,9 +202,13 @@ class Calls:
         return found
 
 
-def _watched(root: nn.Module) -> Iterator[nn.Module]:
-    """The root, and where a script may call parts of it one by one, those: never the inside of what is compiled."""
-    around = compiled_around(root) if privates.compiled() else []
+def _watched(root: nn.Module, *, through: bool) -> Iterator[nn.Module]:
+    """The root, and where a script may call parts of it one by one, those: never the inside of what is compiled.
+
+    Args:
+        through: Only what was compiled of the root, if there is any.
+    """
+    around = compiled_around(root) if through and privates.compiled() else []
     if around:
         yield from around
         return

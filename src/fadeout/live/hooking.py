@@ -75,10 +75,12 @@ class Hooking:
         """Something is compiled inside: from now on by hooks, on the modules that are found afterwards."""
         find = self._find
         self.take_off()
-        yield
-        self._find = find
-        self._modules = {id(m): m for m in find()}
-        self._on_modules()
+        try:
+            yield
+        finally:
+            self._find = find
+            self._modules = {id(m): m for m in find()}
+            self._on_modules()
 
 
 class _Around:
@@ -124,6 +126,8 @@ class _Compile:
 
             @functools.wraps(original)
             def compile_(*args: Any, **kwargs: Any) -> Any:
+                if not args and kwargs.get("model") is None:  # torch.compile(mode=...)(model)
+                    return functools.partial(compile_, **kwargs)
                 inside = getattr(args[0] if args else None, "__self__", None)
                 with contextlib.ExitStack() as stack:
                     for one in list(self._asking):

@@ -5,7 +5,7 @@ from types import CellType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fadeout.call import privates
 from fadeout.call.guard import refill, set_state_of, state_of
@@ -40,6 +40,22 @@ class Contents:
             self.container[:] = value
         else:
             refill(self.container, value)
+
+
+class Attributes:
+    """Of a module; but for what it is called by once it is compiled, which is ours to put on and take off."""
+
+    __slots__ = ("space",)
+
+    def __init__(self, module: nn.Module) -> None:
+        self.space = vars(module)
+
+    def read(self) -> Any:
+        return {name: value for name, value in self.space.items() if name != privates.COMPILED}
+
+    def write(self, value: Any) -> None:
+        kept = {name: self.space[name] for name in (privates.COMPILED,) if name in self.space}
+        refill(self.space, {**value, **kept})
 
 
 class Name:

@@ -31,7 +31,7 @@ from fadeout.call import privates
 from fadeout.call.failures import is_installed
 from fadeout.call.guard import draws
 from fadeout.live.code import BY_NAME, OUTSIDE, UNSEEN, names_in
-from fadeout.live.places import SMALL, Array, Attribute, Cell, Contents, Drawn, Name, Place, Values
+from fadeout.live.places import SMALL, Array, Attribute, Attributes, Cell, Contents, Drawn, Name, Place, Values
 
 MOST = 50_000  # objects that are followed
 ALWAYS = frozenset({"forward", "backward", "setup_context"})  # called by torch, not by name
@@ -153,7 +153,7 @@ class Reach:
         theirs = _written_by_user(type(module))
         if not theirs and type(module).__module__.partition(".")[0] == "torch" and "forward" not in own:
             return
-        self.places.append(Contents(own))
+        self.places.append(Attributes(module))
         for name, value in own.items():
             if name not in privates.TABLES and (not theirs or self._named(name)):
                 self._follow(value, name, False)

@@ -17,8 +17,9 @@ INSIDE = (
 )
 
 COMPILED = (
-    "the network is called inside of code that torch.compile has compiled, so only the norms of its gradients are "
-    "known; compile the network itself (torch.compile(model)) and the way back is measured too"
+    "no call of the network was seen outside of compiled code, so only the norms of its gradients are known; where it "
+    "is called inside of a function that is compiled, compile the network itself (torch.compile(model)) and the way "
+    "back is measured too"
 )
 
 

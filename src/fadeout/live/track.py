@@ -296,7 +296,7 @@ class Track:
 
     def _probe(self) -> None:
         """A reading of this step; what fails costs the run nothing but this reading."""
-        if self.calls.unseen:
+        if self.calls.unseen and not self.calls.look_inside():
             self.calls.stay()
             self.probes = False
             self.words.append(COMPILED)
