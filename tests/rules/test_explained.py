@@ -45,10 +45,11 @@ def test_what_stale_gradients_drive_apart_is_a_warning():
     assert said(course(probes, STUCK, stale=True, losses=grown["losses"]), "FO102") == "warning"
 
 
-def test_layers_that_nobody_trains_take_no_gradient_from_anybody():
-    frozen = tuple(layer(name, trained=False, update_ratio=math.nan) for name in "abc")
-    assert said(reading(-8.0), "FO101") == "alarm"
-    assert said(reading(-8.0, layers=frozen), "FO101") is None
+def test_a_fade_to_layers_that_nobody_trains_counts_where_something_moves():
+    frozen = reading(-8.0, layers=tuple(layer(name, trained=False, update_ratio=math.nan) for name in "abc"))
+    assert said(frozen, "FO101") == "alarm"  # what a prompt in front of them gets
+    assert said(course([frozen] * 5, STUCK, travelled=0.1), "FO101") == "alarm"
+    assert said(course([frozen] * 5, STUCK, travelled=0.0), "FO101") is None
 
 
 def test_where_all_rows_are_alike_dead_on_every_row_says_nothing():

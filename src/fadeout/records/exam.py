@@ -91,6 +91,9 @@ class Signal:
     shapes: str = ""
 
 
+DETACHED = "a detached number"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossTerm:
     """One term of a loss that is a sum.
@@ -109,6 +112,11 @@ class LossTerm:
     first: float
     reaches: int
     idle: bool = False
+
+    @property
+    def detached(self) -> bool:
+        """Whether it has no graph, though the network has made it."""
+        return self.op == DETACHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,13 +97,14 @@ def diagnose(reading: Reading, *, rules: Sequence[Rule] = RULES, limits: Limits 
 def _excused(finding: Finding, reading: Reading, limits: Limits) -> Finding:
     """An alarm that another cause explains is a warning.
 
-    Gradients that nobody clears drive a network anywhere, so what comes after the start came of them.  And steps that
-    move nothing show no more of a fade than one step does: a part that starts at zero stays shut.
+    Gradients that nobody clears drive a network anywhere, so what comes after the start came of them; but what is not
+    finite any more is told as that.  And steps that move nothing show no more of a fade than one step does: a part that
+    starts at zero stays shut.
     """
     course = reading.course
     if course is None or finding.level != "alarm":
         return finding
-    driven = course.stale and finding.since > 0
+    driven = course.stale and finding.since > 0 and course.broken is None
     still = 0 <= course.travelled < limits.still and course.steps >= limits.enough
     doubtful = finding.code == "FO101" and still and vanishing(replace(reading, course=None), limits) is None
     return replace(finding, level="warning") if driven or doubtful else finding

@@ -8,6 +8,7 @@ from fadeout.records import Reading
 from fadeout.rules.build import named
 
 PLAIN = frozenset({"mul", "div"})
+LARGEST = 300.0  # decades that a float holds
 STRONG = 1.0  # decades from which a factor is worth a word
 PART = 0.25  # of what the trunk loses, or gains
 
@@ -30,9 +31,9 @@ class Factor:
     @property
     def words(self) -> str:
         """'mul at net.py:12 multiplies the gradient by 0.1, 16 times'."""
-        at = f" at {self.line}" if self.line else f" in {named(self.path)}"
         times = f", {self.count:,} times" if self.count > 1 else ""
-        return f"{self.op}{at} multiplies the gradient by {10 ** (self.log_gain / self.count):.2g}{times}"
+        each = _size(self.log_gain / self.count)
+        return f"{_at(self.op, self.line, self.path)} multiplies the gradient by {each}{times}"
 
 
 def factors(reading: Reading) -> list[Factor]:
@@ -74,6 +75,14 @@ def before(reading: Reading, activation: str) -> str:
     entries = reading.ledger.trunk.entries
     for entry, inner in pairwise(entries):
         if entry.op == activation and inner.op in PLAIN and inner.log_gain >= STRONG:
-            at = f" at {inner.line}" if inner.line else f" in {named(inner.path)}"
-            return f"{inner.op}{at} multiplies what enters {activation} by about {10**inner.log_gain:.2g}"
+            at = _at(inner.op, inner.line, inner.path)
+            return f"{at} multiplies what enters {activation} by about {_size(inner.log_gain)}"
     return ""
+
+
+def _at(op: str, line: str, path: str) -> str:
+    return f"{op} at {line}" if line else f"{op} in {named(path)}"
+
+
+def _size(decades: float) -> str:
+    return f"{10 ** min(decades, LARGEST):.2g}"

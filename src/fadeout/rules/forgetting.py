@@ -95,7 +95,8 @@ def _places(reading: Reading, row: TimeProfile) -> tuple[str, ...]:
 
 def _low_ceiling(reading: Reading, row: TimeProfile, cause: str) -> list[str]:
     """A state behind a sigmoid loses by its slope wherever it stands."""
-    used = {layer.activation for layer in reading.layers if not layer.gated} & CEILING.keys()
+    places = set(_places(reading, row))
+    used = {layer.activation for layer in reading.layers if layer.path in places and not layer.gated} & CEILING.keys()
     if cause != "slope" or gated(row) or not used:
         return []
     name = sorted(used)[0]

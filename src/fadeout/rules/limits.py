@@ -57,9 +57,9 @@ class Limits:
         faint: Share of a layer's gradient below ten eps.  Trials.
         neighbours: Cosine between the gradients of neighbouring inputs.
         signal: Mean over deviation of the gradient between batches.
-        collapsed: Rank of the last features over the start's below which dormant units are an alarm, else a warning.
-        Trials: .4 where a network learns the wrong thing, .2 and less where its units die.
-    dormant: Share of units that hardly respond.  ArXiv:2302.12902 and trials: .12 to .63 where plasticity is lost.
+        collapsed: Rank of the last features over the start's below which dormant units are an alarm, else a
+            warning.  Trials: .4 where a network learns the wrong thing, .2 and less where its units die.
+        dormant: Share of units that hardly respond.  ArXiv:2302.12902 and trials: .12 to .63 where plasticity is lost.
         live: Share of elements of a DyT with a slope above 1 % of its largest.  ArXiv:2503.10622 and trials.
         enough: Steps after which "nothing is learned" is worth a word.
         caught_up: Best progress of a course after which `kept` at its end still counts as learning well.

@@ -1,15 +1,22 @@
 """FO103: no gradient at all reaches the first layers."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from fadeout.records import Advice, Evidence, Finding, Gap, Reading
+from fadeout.records import Advice, Edge, Evidence, Finding, Gap, Level, LossTerm, Reading
 from fadeout.rules.build import advise, advised, listed, named
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, hindered, learning, probes
 from fadeout.rules.signs import all_zero
 
-SATURATES = frozenset({"softmax", "log_softmax", "sigmoid", "tanh", "exp", "erf", "logsumexp"})
+_FAR = "what it is given is too far from zero"
+_ONE = "what it is given is too far apart, or it is taken over a single entry"
+FLAT = {  # functions that can be flat to the last bit, and why
+    **dict.fromkeys(("sigmoid", "tanh", "erf"), _FAR),
+    **dict.fromkeys(("softmax", "log_softmax", "logsumexp"), _ONE),
+    "exp": "what it is given is far below zero",
+}
 
 
 def severed(reading: Reading, limits: Limits) -> Finding | None:
@@ -37,7 +44,6 @@ def _idle_term(reading: Reading, limits: Limits) -> Finding | None:
     one, gap = idle[0], max(reading.gaps, key=lambda g: g.op == "detach", default=None)
     cut = f": {gap.op} at {gap.line}" if gap is not None and gap.op == "detach" and gap.line else ""
     made = f"{one.op}, {one.line}" if one.line else one.op
-    spared = learning(reading, limits) == "well" and not hindered(reading, limits)
     found = _finding(
         reading,
         claim=f"one of the {len(reading.terms)} terms of the loss ({made}) gives "
@@ -47,7 +53,17 @@ def _idle_term(reading: Reading, limits: Limits) -> Finding | None:
         helps=("removing the detach() or no_grad() between that term and what is trained",),
     )
     count = Evidence(name="terms that reach nothing", value=float(len(idle)), bound=0.0, unit="terms")
-    return replace(found, level="warning" if spared else "alarm", evidence=(count,))
+    return replace(found, level=_worth(reading, one, limits), evidence=(count,))
+
+
+def _worth(reading: Reading, term: LossTerm, limits: Limits) -> Level:
+    """Of a term that reaches nothing.  Detached numbers are added on purpose, too: the course must have shown harm."""
+    well = learning(reading, limits) == "well" and not hindered(reading, limits)
+    if not term.detached:
+        return "warning" if well else "alarm"
+    if reading.course is None:
+        return "warning"
+    return "note" if well else "alarm"
 
 
 def _part(reading: Reading, limits: Limits) -> Finding | None:
@@ -75,7 +91,8 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
     else:
         unjudged = math.isnan(reading.course.constant) and 2 * len(lost) >= len(held)
         alarm = learning(reading, limits) in ("not", "little") or unjudged or len(lost) == len(held)
-        alarm = alarm or (gap is not None and bool(gap.op) and hindered(reading, limits))
+        let_go = gap is not None and gap.op not in ("", "no_grad")  # under no_grad people run what they mean to keep
+        alarm = alarm or (let_go and hindered(reading, limits))
     found = _finding(
         reading,
         claim=f"no gradient path leads to {len(lost)} of the {len(held)} layers that {_meant(reading)}{_words(gap)}",
@@ -112,9 +129,9 @@ def nothing_at_all(reading: Reading, limits: Limits) -> Finding | None:
         return None
     if reading.loss == 0 or reading.zero_weights:  # solved on this batch; or a zero-initialised part, in one step
         return None
-    killer = next((entry for entry in reading.ledger.trunk.entries if entry.log_gain == -math.inf), None)
-    if killer is not None and killer.op in SATURATES:
-        return replace(_flat(reading, killer.op, (killer.path,)), line=killer.line)
+    killer = _killer(reading)
+    if killer is not None and killer.op in FLAT:
+        return _flat(reading, killer, ())
     return _finding(
         reading,
         claim="every gradient is exactly zero"
@@ -133,9 +150,8 @@ def _idle(reading: Reading) -> tuple[str, ...]:
 
 def _all_that_trains(reading: Reading) -> bool:
     """Nothing moves, no layer is trained, and what else is trained receives exact zeros: a prompt, a lone vector."""
-    course = reading.course
-    moved = course is None or not course.unmoved
-    return not moved and bool(reading.silent) and not any(layer.trained for layer in reading.layers)
+    unmoved = reading.course is not None and reading.course.unmoved
+    return unmoved and bool(reading.silent) and not any(layer.trained for layer in reading.layers)
 
 
 def _of_nothing(reading: Reading) -> tuple[Advice | str, ...]:
@@ -206,12 +222,12 @@ def _killed(reading: Reading) -> Finding | None:
     ledger = reading.ledger
     if ledger.decades != -math.inf or reading.zero_weights or _by_activation(reading):
         return None
-    killer = next((entry for entry in ledger.trunk.entries if entry.log_gain == -math.inf), None)
+    killer = _killer(reading)
     lost = [w.path for w in ledger.weights if w.norm == -math.inf]
     where = tuple(dict.fromkeys([*([killer.path] if killer and killer.path else []), *reversed(lost)]))
     at = f" at {killer.path or killer.op} ({killer.op})" if killer else ""
-    if killer is not None and killer.op in SATURATES:
-        return replace(_flat(reading, killer.op, where), line=killer.line)
+    if killer is not None and killer.op in FLAT:
+        return _flat(reading, killer, lost)
     return _finding(
         reading,
         claim=f"the gradient ends{at}: exactly zero from there to the first layer",
@@ -221,15 +237,23 @@ def _killed(reading: Reading) -> Finding | None:
     )
 
 
-def _flat(reading: Reading, op: str, where: tuple[str, ...]) -> Finding:
-    """A function that is flat to the last bit wherever it is asked: what it is given is too large."""
+def _killer(reading: Reading) -> Edge | None:
+    """The operation on the trunk that lets nothing through."""
+    return next((entry for entry in reading.ledger.trunk.entries if entry.log_gain == -math.inf), None)
+
+
+def _flat(reading: Reading, killer: Edge, lost: Sequence[str]) -> Finding:
+    """A function that is flat to the last bit wherever it is asked."""
+    op = killer.op
     found = _finding(
         reading,
-        claim=f"every slope of {op}{f' in {named(where[0])}' if where else ''} is exactly zero: what it is given is "
-        "too large, and no gradient comes through it",
-        where=where,
-        line="",
-        helps=(f"smaller numbers into {op}: a smaller scale or temperature before it, or smaller initial weights",),
+        claim=f"every slope of {op} in {named(killer.path)} is exactly zero and lets no gradient through: {FLAT[op]}",
+        where=tuple(dict.fromkeys([killer.path, *reversed(lost)])),
+        line=killer.line,
+        helps=(
+            f"numbers nearer to zero into {op}: a smaller scale before it, a higher temperature, or smaller initial "
+            "weights",
+        ),
     )
     return replace(found, code="FO106", label="saturated")
 

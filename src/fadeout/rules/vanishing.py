@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from statistics import median
 
 from fadeout.records import Advice, Chain, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
 from fadeout.rules.build import advise, advised, named
@@ -29,6 +30,7 @@ _HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     ),
     "mix": (advise("residual connections around the mixing", "residual"), "attention instead of repeated averaging"),
 }
+STEEP = 1.5  # times the median loss of a layer, from which one is named for it
 _RECTIFIERS = {"relu", "leaky_relu", "gelu", "silu", "elu", "selu", "mish", "relu6"}
 
 
@@ -44,8 +46,9 @@ def vanishing(reading: Reading, limits: Limits) -> Finding | None:
 def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     flags = [fades(probe, limits) for probe in probes(reading)]
     level: Level = "alarm"
-    if reading.layers and not any(layer.trained for layer in reading.layers):
-        return None  # a fade to layers that nobody trains takes nothing from anybody
+    still = reading.course is not None and reading.course.travelled == 0
+    if still and reading.layers and not any(layer.trained for layer in reading.layers):
+        return None  # a fade to layers that nobody trains, in a training that moves nothing
     if reading.course is None:
         if not flags[0]:
             return None
@@ -92,7 +95,7 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
 
 
 def _culprit(probe: Reading) -> list[str]:
-    """The layer that takes most of what is lost on the trunk."""
+    """The layer that takes most of what is lost on the trunk, where it takes clearly more than layers usually do."""
     lost: dict[str, float] = {}
     layers = {layer.path for layer in probe.layers}
     waiting = 0.0
@@ -105,7 +108,8 @@ def _culprit(probe: Reading) -> list[str]:
             waiting = 0.0
     total = math.fsum(v for v in lost.values() if v < 0)
     worst = min(lost, key=lambda path: lost[path], default="")
-    return [worst] if worst and total < 0 else []
+    usual = median(lost.values()) if lost else 0.0
+    return [worst] if total < 0 and lost[worst] < STEEP * min(usual, 0.0) else []
 
 
 def _in_a_chain(reading: Reading, limits: Limits) -> Finding | None:

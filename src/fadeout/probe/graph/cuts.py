@@ -81,7 +81,7 @@ class Cuts:
         self._at: dict[int, list[Cut]] = {}
         self._count = 0
         self._within: tuple[str, str, CodeType | None, int] | None = None
-        self._blind: dict[int, weakref.ref[Tensor]] = {}  # without a graph, though made of what has one
+        self._blind: dict[int, tuple[weakref.ref[Tensor], Node | None]] = {}  # without a graph; what it was made of
 
     @contextmanager
     def inside(self, op: str, origin: Origin) -> Iterator[None]:
@@ -112,13 +112,27 @@ class Cuts:
 
     def follow(self, args: Iterable[Any], out: Tensor) -> None:
         """A function returned a tensor without a gradient; remember it if what it was made of has one, or had."""
-        if len(self._blind) < MOST and any(isinstance(t, Tensor) and (t.requires_grad or self.blind(t)) for t in args):
-            self._blind[id(out)] = weakref.ref(out)
+        for one in args:
+            for tensor in one if isinstance(one, (list, tuple)) else (one,):
+                if isinstance(tensor, Tensor) and (tensor.requires_grad or self.blind(tensor)):
+                    self._remember(tensor, out)
+                    return
+
+    def _remember(self, source: Tensor, out: Tensor) -> None:
+        if len(self._blind) >= MOST:
+            self._blind = {key: found for key, found in self._blind.items() if found[0]() is not None}
+        if len(self._blind) < MOST:
+            before = self._blind.get(id(source)) if not source.requires_grad else None
+            self._blind[id(out)] = weakref.ref(out), before[1] if before is not None else node_of(source)
 
     def blind(self, tensor: Tensor) -> bool:
         """Whether a tensor without a graph was made of tensors that have one."""
         known = self._blind.get(id(tensor))
-        return known is not None and known() is tensor
+        return known is not None and known[0]() is tensor
+
+    def source(self, tensor: Tensor) -> Node | None:
+        """The graph that such a tensor was made of."""
+        return self._blind[id(tensor)][1] if self.blind(tensor) else None
 
     def module(self, given: Iterable[Tensor], path: str) -> None:
         """A module took tensors with a gradient and returned none with one."""

@@ -21,12 +21,17 @@ from fadeout.probe.graph.paths import readable_path
 from fadeout.probe.graph.walk import leaves_of
 from fadeout.probe.instruments.instrument import How, Instrument, Observed
 from fadeout.records import LossTerm
+from fadeout.records.exam import DETACHED
 
 MOST = 6  # terms that are told apart
 LARGE = 20_000  # nodes of a graph through which no term is sent by itself
 _ADDS = frozenset("Add Sub Stack".split())
 _ADDERS = frozenset("add __add__ __radd__ __iadd__ add_ sub __sub__ __rsub__ __isub__ sub_ stack".split())
+_SHIFTS = frozenset("Max Amax Logsumexp".split())
 _SCALES = frozenset("Mul Div Neg ToCopy Mean Sum Squeeze View".split())
+
+
+_Lost = tuple[str, Node | None]  # its line, and the graph that it was taken from
 
 
 class LossTerms(Instrument):
@@ -37,7 +42,7 @@ class LossTerms(Instrument):
     def __init__(self, question: Question, how: How) -> None:
         super().__init__(question, how)
         self._names: Names | None = None
-        self._blind: dict[Node, list[str]] = {}  # by a sum's node, the lines of what was added without a graph
+        self._blind: dict[Node, list[_Lost]] = {}  # by a sum's node, what was added without a graph
         self._found: list[tuple[str, str, set[int], dict[int, float]]] = []  # operation, line, reached, lengths by id
         self._optimizer = question.optimizer
         self._trains = question.trains
@@ -55,7 +60,8 @@ class LossTerms(Instrument):
         parts = args[0] if args and isinstance(args[0], (list, tuple)) else args[:2]
         lost = [t for t in parts if isinstance(t, Tensor) and not t.requires_grad and self._names.cuts.blind(t)]
         if lost and node not in self._blind:
-            self._blind[node] = [line_of(*self._names.of[node][3:])] * len(lost)
+            line = line_of(*self._names.of[node][3:])
+            self._blind[node] = [(line, self._names.cuts.source(t)) for t in lost]
 
     def leave(self, module: nn.Module, path: str, args: tuple[Any, ...], out: Any) -> None:
         """Of no interest."""
@@ -68,12 +74,13 @@ class LossTerms(Instrument):
             return {}
         self._done = True  # later passes of this reading say the same
         terms, sums = _terms(graph.nodes[0])
-        blind = [line for node in sums for line in self._blind.get(node, ())]
+        reached = set(graph.nodes)
+        blind = [line for node in sums for line, source in self._blind.get(node, ()) if _is_lost(source, reached)]
         if 2 <= len(terms) + len(blind) <= MOST:
             alone = not self._spared and not graph.opaque and graph.total <= LARGE
             places = {node: i for i, node in enumerate(graph.nodes)}
             self._found = [self._look(term, graph, places.get(term), alone) for term in terms]
-            self._found += [("a number without a graph", line, set(), {}) for line in blind]
+            self._found += [(DETACHED, line, set(), {}) for line in blind]
         return {}
 
     def _look(
@@ -136,6 +143,14 @@ def _terms(root: Node) -> tuple[list[Node], list[Node]]:
         elif node not in found:
             found.append(node)
     return found, sums
+
+
+def _is_lost(source: Node | None, reached: set[Node]) -> bool:
+    """Whether what was detached sends nothing back in another way either.
+
+    The largest of the numbers in a sum of exponentials is taken out of it and added again, without a gradient.
+    """
+    return source not in reached and (source is None or kinds.base_name(source.name()) not in _SHIFTS)
 
 
 def _splits(node: Node) -> bool:
