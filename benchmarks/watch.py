@@ -32,80 +32,14 @@ os.environ.setdefault("WANDB_SILENT", "true")
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from watched_networks import GPT2, NETWORKS, mlp
 
 import fadeout
 from fadeout.store.runs import Runs, blob
 
 BLOCK = 10  # steps that are timed together on a GPU
 SECONDS = 40.0  # of steps, for one way and network
-DEVICE = torch.device("cpu")
 Step = Callable[[], None]
-
-
-def mlp() -> tuple[nn.Module, Tensor, Tensor]:
-    layers: list[nn.Module] = []
-    for i in range(50):
-        layers += [nn.Linear(64 if i == 0 else 256, 256), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(256, 10)), torch.randn(256, 64), torch.randint(0, 10, (256,))
-
-
-def resnet() -> tuple[nn.Module, Tensor, Tensor]:
-    from transformers import ResNetConfig, ResNetForImageClassification
-
-    config = ResNetConfig(
-        num_labels=10, depths=[2, 2, 2, 2], layer_type="basic", hidden_sizes=[32, 64, 128, 256], embedding_size=32
-    )
-
-    class Logits(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = ResNetForImageClassification(config)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.net(x).logits
-
-    return Logits(), torch.randn(16, 3, 96, 96), torch.randint(0, 10, (16,))
-
-
-class Decoder(nn.Module):
-    """The shape of a small GPT."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.symbol, self.place = nn.Embedding(1000, 256), nn.Embedding(128, 256)
-        layer = nn.TransformerEncoderLayer(
-            256, 4, 1024, dropout=0.0, batch_first=True, norm_first=True, activation="gelu"
-        )
-        self.blocks, self.head = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False), nn.Linear(256, 1000)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        ahead = nn.Transformer.generate_square_subsequent_mask(ids.shape[1])
-        stream = self.symbol(ids) + self.place.weight[: ids.shape[1]]
-        return self.head(self.blocks(stream, mask=ahead, is_causal=True)).transpose(1, 2)
-
-
-def decoder() -> tuple[nn.Module, Tensor, Tensor]:
-    ids = torch.randint(0, 1000, (4, 128))
-    return Decoder(), ids, ids.roll(-1, 1)
-
-
-def gpt2() -> tuple[nn.Module, Tensor, Tensor]:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    class Logits(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = GPT2LMHeadModel(GPT2Config(use_cache=False))
-
-        def forward(self, ids: Tensor) -> Tensor:
-            return self.net(ids).logits.transpose(1, 2)
-
-    ids = torch.randint(0, 50257, (8, 1024))
-    return Logits(), ids, ids.roll(-1, 1)
-
-
-GPT2 = "GPT-2 124M, bf16, 8 x 1024 tokens"
-NETWORKS = {"MLP 50 x 256": mlp, "ResNet, 16 x 96 x 96": resnet, "GPT 6 x 256, 4 x 128 tokens": decoder, GPT2: gpt2}
 
 
 def stepper(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, compiled: bool) -> Step:
@@ -203,10 +137,10 @@ class Cost:
     done: str  # what ours did
 
 
-def measured(network: str, way: str, compiled: bool, seconds: float) -> Cost | None:
+def measured(network: str, way: str, compiled: bool, seconds: float, device: torch.device) -> Cost | None:
     """None where the peer is not installed."""
     torch.manual_seed(0)
-    model, x, y = (part.to(DEVICE) for part in NETWORKS[network]())
+    model, x, y = (part.to(device) for part in NETWORKS[network]())
     twin = copy.deepcopy(model)
     a = torch.optim.Adam(model.parameters(), 1e-4)
     b = torch.optim.Adam(twin.parameters(), 1e-4)
@@ -218,7 +152,7 @@ def measured(network: str, way: str, compiled: bool, seconds: float) -> Cost | N
         return None
     try:
         warm(plain, seen, watch)
-        pairs = run_pairs(plain, seen, watch, seconds)
+        pairs = run_pairs(plain, seen, watch, seconds, device)
         ordinary = [(p, s) for p, s, probed in pairs if not probed]
         low, high = interval(ordinary)
         done = ""
@@ -250,7 +184,9 @@ def warm(plain: Step, seen: Step, watch: Any) -> None:
                 seen()
 
 
-def run_pairs(plain: Step, seen: Step, watch: Any, seconds: float) -> list[tuple[float, float, bool]]:
+def run_pairs(
+    plain: Step, seen: Step, watch: Any, seconds: float, device: torch.device
+) -> list[tuple[float, float, bool]]:
     """Seconds of the processor for a plain and a watched step, in turn, and whether the second one was probed.
 
     The watch's clock stands still while the plain one runs: it is to spend a share of its own training's time.
@@ -259,7 +195,7 @@ def run_pairs(plain: Step, seen: Step, watch: Any, seconds: float) -> list[tuple
     until = time.monotonic() + seconds
 
     def timed(step: Step) -> float:
-        if DEVICE.type == "cpu":
+        if device.type == "cpu":
             begun = time.process_time()
             step()
             return time.process_time() - begun
@@ -317,19 +253,22 @@ def store_costs() -> str:
     )
 
 
-def disturbances() -> str:
+def disturbances(device: torch.device) -> str:
     """What an ordinary step of a compiled network waits for and compiles anew because of the watch."""
-    (graphs, breaks, waits), (more, more_breaks, more_waits) = counted(watched=False), counted(watched=True)
-    waited_for = f", {more_waits - waits} synchronisations in 20 steps" if DEVICE.type == "cuda" else ""
+    (graphs, breaks, waits), (more, more_breaks, more_waits) = (
+        counted(device, watched=False),
+        counted(device, watched=True),
+    )
+    waited_for = f", {more_waits - waits} synchronisations in 20 steps" if device.type == "cuda" else ""
     return f"Added by the watch: {more_breaks - breaks} graph breaks, {more - graphs} recompiled graphs{waited_for}."
 
 
-def counted(*, watched: bool) -> tuple[int, int, int]:
+def counted(device: torch.device, *, watched: bool) -> tuple[int, int, int]:
     """Compiled graphs and graph breaks of 26 steps, synchronisations in the last 20, none of which is probed."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     torch.manual_seed(0)
-    model, x, y = (part.to(DEVICE) for part in mlp())
+    model, x, y = (part.to(device) for part in mlp())
     optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
     step = stepper(model, optimizer, x, y, compiled=True)
     with ours(model, optimizer) if watched else contextlib.nullcontext() as watch:
@@ -337,14 +276,14 @@ def counted(*, watched: bool) -> tuple[int, int, int]:
             step()
         if watch is not None:
             watch.tracks[0]._next = 10**9
-        waits = waited(step, times=20)
+        waits = waited(step, 20, device)
     counters = torch._dynamo.utils.counters
     return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()), waits
 
 
-def waited(step: Step, times: int) -> int:
+def waited(step: Step, times: int, device: torch.device) -> int:
     """How often so many steps wait for the GPU."""
-    if DEVICE.type == "cpu":
+    if device.type == "cpu":
         for _ in range(times):
             step()
         return 0
@@ -360,9 +299,9 @@ def waited(step: Step, times: int) -> int:
     return sum("synchroniz" in str(w.message) for w in seen)
 
 
-def row(network: str, compiled: bool, seconds: float) -> str:
+def row(network: str, compiled: bool, seconds: float, device: torch.device) -> str:
     """A line of the table."""
-    costs = [measured(network, way, compiled, seconds) for way in WAYS]
+    costs = [measured(network, way, compiled, seconds, device) for way in WAYS]
     cells = [
         "not installed" if cost is None else f"x{cost.step:.3f} [{cost.low:.3f}, {cost.high:.3f}]" for cost in costs
     ]
@@ -373,7 +312,6 @@ def row(network: str, compiled: bool, seconds: float) -> str:
 
 
 def main() -> None:
-    global DEVICE
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of steps, for each figure")
@@ -383,8 +321,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     seconds = 8.0 if arguments.quick else arguments.seconds
-    DEVICE = torch.device(arguments.device)
-    where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "one thread"
+    device = torch.device(arguments.device)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else "one thread"
     lines = [
         "# What watching costs",
         "",
@@ -398,12 +336,12 @@ def main() -> None:
         "|---|---|---:|" + "---:|" * len(WAYS) + "---:|---|",
     ]
     for network in NETWORKS:
-        if (network == GPT2 and DEVICE.type == "cpu") or not network.startswith(tuple(arguments.only) or ""):
+        if (network == GPT2 and device.type == "cpu") or not network.startswith(tuple(arguments.only) or ""):
             continue
         for compiled in (False,) if arguments.quick else (False, True):
-            lines.append(row(network, compiled, seconds))
+            lines.append(row(network, compiled, seconds, device))
             print(lines[-1], file=sys.stderr, flush=True)
-    lines += ["", disturbances(), "", store_costs()]
+    lines += ["", disturbances(device), "", store_costs()]
     text = "\n".join(lines) + "\n"
     if arguments.page is not None:
         arguments.page.write_text(text, encoding="utf-8")
