@@ -108,3 +108,13 @@ def test_what_makes_the_input_of_an_activation_large_is_named():
     assert before(steep, "tanh") == "mul at net.py:7 multiplies what enters tanh by about 2e+02"
     assert before(steep, "sigmoid") == ""
     assert before(through(entry("tanh", -2.0, kind="slope"), entry("linear", 2.3, kind="weight")), "tanh") == ""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "learned", "level"),
+    [((0.0,), HALF, "alarm"), ((0.0,), STUCK, "alarm"), ((0.0,), WELL, None), ((0.0, 1.0), HALF, None)],
+)
+def test_embeddings_that_all_start_as_zeros_are_a_bad_start(sizes, learned, level):
+    tables = tuple(layer(f"e{i}", kind="Embedding", weight_rms=size) for i, size in enumerate(sizes))
+    start = reading(layers=(*tables, layer("a"), layer("b")))
+    assert said(course([start] * 5, learned, steps=200), "FO107") == level

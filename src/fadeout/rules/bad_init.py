@@ -6,7 +6,7 @@ from dataclasses import replace
 from fadeout.records import Advice, Evidence, Finding, Reading, WontHelp
 from fadeout.rules.build import advise, listed, remark
 from fadeout.rules.limits import Limits
-from fadeout.rules.persistence import learning, probes
+from fadeout.rules.persistence import hindered, learning, probes
 from fadeout.rules.signs import growth, hidden_saturation, last_layers
 
 _UNITS = frozenset("Linear Conv1d Conv2d Conv3d RNN LSTM GRU RNNCell LSTMCell GRUCell".split())  # a row is a unit
@@ -14,7 +14,7 @@ _UNITS = frozenset("Linear Conv1d Conv2d Conv3d RNN LSTM GRU RNNCell LSTMCell GR
 
 def bad_init(reading: Reading, limits: Limits) -> Finding | None:
     """Equal units that stay equal, or a first output tens of times too large, where nothing is learned."""
-    return _equal(reading, limits) or _huge(reading, limits)
+    return _equal(reading, limits) or _blank(reading, limits) or _huge(reading, limits)
 
 
 def _equal(reading: Reading, limits: Limits) -> Finding | None:
@@ -51,6 +51,28 @@ def _equal(reading: Reading, limits: Limits) -> Finding | None:
             ),
         ),
         wont=WontHelp(what="training longer", why="equal units receive equal gradients at every step"),
+    )
+
+
+def _blank(reading: Reading, limits: Limits) -> Finding | None:
+    """Embeddings that all start as zeros, so that every token looks the same; one beside others may be meant."""
+    if reading.course is None:
+        return None
+    tables = [layer for layer in reading.layers if layer.kind == "Embedding"]
+    stuck = learning(reading, limits) in ("not", "little") or hindered(reading, limits)
+    if not tables or not stuck or any(layer.weight_rms != 0 for layer in tables):
+        return None
+    paths = [layer.path for layer in tables]
+    return _finding(
+        reading,
+        claim=f"{listed(paths)} start{'s' if len(paths) == 1 else ''} as zeros: every token looks the same",
+        where=tuple(paths),
+        name="embeddings that start as zeros",
+        value=float(len(paths)),
+        bound=0.0,
+        unit="layers",
+        helps=("random embeddings, with a standard deviation of 0.02 to 1",),
+        wont=WontHelp(what="a larger learning rate", why="tokens that look the same are moved the same way"),
     )
 
 
