@@ -237,3 +237,23 @@ def test_the_share_of_wrong_and_silent_rows_is_that_of_plain_autograd(seed, scal
     rows = sent.norm(dim=1)
     wrong = output.argmax(1) != y if classes else (output - y).abs().squeeze(1) > 0.5 * y.std()
     assert reading.silent_rows == pytest.approx(float((wrong & (rows < 1e-3 * rows.max())).double().mean()), abs=0.02)
+
+
+def test_a_network_that_returns_one_number_has_no_rows():
+    """Its loss itself, say, or the likelihood of the whole batch."""
+
+    class Likelihood(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4))
+
+        def forward(self, x):
+            return (self.net(x) - x).square().mean()
+
+    torch.manual_seed(0)
+    model, x = Likelihood(), torch.randn(16, 4)
+    for answers in (torch.randint(0, 3, (16,)), torch.zeros(()), x):
+        exam = fadeout.examine(
+            model, [(x, answers)], loss=lambda o, y: o, optimizer=torch.optim.Adam(model.parameters()), steps=3
+        )
+        assert exam.verdict == "flows"

@@ -48,7 +48,9 @@ class Rows(Instrument):
         if output is None or sent is None or not is_pair(held.question.batch):
             return
         answers = held.question.batch[1]
-        if not isinstance(answers, Tensor) or not len(output) == len(answers) == len(sent):
+        if not isinstance(answers, Tensor) or not output.dim() or not answers.dim():
+            return
+        if not len(output) == len(answers) == len(sent):
             return
         wrong = _wrong(output, answers)
         if wrong is not None and float(sent.max()) > 0:
