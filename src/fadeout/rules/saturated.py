@@ -116,6 +116,11 @@ def _off_scale(probe: Reading, layer: Layer, limits: Limits) -> bool:
     return probe.signal is not None and probe.signal.input > limits.wide and probe.layers[0].path == layer.path
 
 
+def _factor(reading: Reading, probe: Reading, layer: Layer) -> str:
+    """What makes the layer's output large: then, or at the start, where something still comes through."""
+    return before(probe, layer.activation) or before(reading, layer.activation)
+
+
 def _finding(
     reading: Reading,
     probe: Reading,
@@ -129,7 +134,7 @@ def _finding(
 ) -> Finding:
     helps = (
         *((STANDARDISE,) if wide else ()),
-        *((f"a factor near 1: {factor}",) if (factor := before(probe, layer.activation)) else ()),
+        *((f"a factor near 1: {factor}",) if (factor := _factor(reading, probe, layer)) else ()),
         advise("smaller initial weights (Glorot)", "glorot_init"),
         advise("a normalisation before the activation", "layer_norm", "batch_norm"),
         *(("a loss that takes logits, without an activation of its own",) if output else ()),
