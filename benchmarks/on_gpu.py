@@ -53,6 +53,11 @@ class Waits(TorchFunctionMode):
         super().__init__()
         self.places: Counter[str] = Counter()
 
+    @property
+    def count(self) -> int:
+        """Of all places."""
+        return self.places.total()
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         masked = name in ("__getitem__", "__setitem__") and any(

@@ -118,3 +118,13 @@ def test_embeddings_that_all_start_as_zeros_are_a_bad_start(sizes, learned, leve
     tables = tuple(layer(f"e{i}", kind="Embedding", weight_rms=size) for i, size in enumerate(sizes))
     start = reading(layers=(*tables, layer("a"), layer("b")))
     assert said(course([start] * 5, learned, steps=200), "FO107") == level
+
+
+@pytest.mark.parametrize(("decades", "plain", "normed"), [(-3.3, "alarm", "warning"), (-4.5, "alarm", "alarm")])
+def test_one_step_does_not_judge_a_mild_change_in_a_network_with_norms(decades, plain, normed):
+    for sign, code in ((1, "FO101"), (-1, "FO102")):
+        size = sign * decades
+        stack = through(entry("linear", size, kind="weight"), decades=size)
+        norm = through(entry("layer_norm", 0.1, kind="norm"), entry("linear", size, kind="weight"), decades=size)
+        assert said(replace(stack, optimizer=""), code) == plain
+        assert said(replace(norm, optimizer=""), code) == normed

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fadeout.errors import FadeoutError
-from fadeout.records import Noticed
+from fadeout.records import Noticed, Samples
 from fadeout.store import runs as store
-from fadeout.store.runs import LAYOUT, Runs, blob, joined, new_store, values_of
+from fadeout.store.runs import LAYOUT, Runs, blob, joined, new_store, summed, values_of
 
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
@@ -126,3 +126,16 @@ def test_a_file_of_another_program_or_a_newer_fadeout_is_told(tmp_path):
 
 def test_names_of_one_second_differ(tmp_path):
     assert len({new_store(tmp_path, "train") for _ in range(4)}) == 4
+
+
+def test_shards_that_were_sampled_at_different_steps_are_summed_where_they_agree():
+    """Each process samples as often as its own time allows; those of two powers of two share the rarer one's steps."""
+
+    def samples(every, values):
+        steps = tuple(range(1, 9, every))
+        rows = tuple((value,) for value in values[: len(steps)])
+        return Samples(metric="gradient", names=("w",), first=steps, last=steps, low=rows, high=rows)
+
+    (both,) = summed([(samples(1, (3.0,) * 8),), (samples(2, (4.0,) * 4),)])
+    assert both.first == both.last == (1, 3, 5, 7)
+    assert both.low == both.high == ((5.0,),) * 4

@@ -193,17 +193,17 @@ def compiled() -> bool:
     return frames is not None and any(backend is not None for backend in frames.cached_backends.values())
 
 
-COMPILED = "_compiled_call_impl"  # among a module's attributes
+COMPILED_CALL = "_compiled_call_impl"  # among the attributes of a module compiled in place
 
 
 def compiled_call(module: Any) -> Any:
     """What a module is called by after `module.compile()`; None where that was not done."""
-    return module.__dict__.get(COMPILED)
+    return module.__dict__.get(COMPILED_CALL)
 
 
 def set_compiled_call(module: Any, call: Any) -> None:
     """Call a module compiled in place by this; a copy of it knows nothing of that, nor does a pickle."""
-    module.__dict__[COMPILED] = call
+    module.__dict__[COMPILED_CALL] = call
 
 
 def stance() -> Any:

@@ -61,8 +61,11 @@ class Budget:
         return self.probing + self.dearest <= allowed
 
     def every(self, step_seconds: float, norm_seconds: float) -> int:
-        """Steps from one sample of norms to the next, so that these stay within their part of the budget."""
+        """Steps from one sample of norms to the next, so that these stay within their part of the budget.
+
+        Always a power of two: of two processes that differ, one samples at steps of the other's.
+        """
         if step_seconds <= 0:
             return 1
         needed = norm_seconds / (self.share * NORMS * step_seconds) if self.share > 0 else LONGEST
-        return max(1, min(LONGEST, math.ceil(needed)))
+        return 1 << math.ceil(math.log2(max(1.0, min(LONGEST, needed))))

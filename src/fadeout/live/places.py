@@ -51,10 +51,10 @@ class Attributes:
         self.space = vars(module)
 
     def read(self) -> Any:
-        return {name: value for name, value in self.space.items() if name != privates.COMPILED}
+        return {name: value for name, value in self.space.items() if name != privates.COMPILED_CALL}
 
     def write(self, value: Any) -> None:
-        kept = {name: self.space[name] for name in (privates.COMPILED,) if name in self.space}
+        kept = {name: self.space[name] for name in (privates.COMPILED_CALL,) if name in self.space}
         refill(self.space, {**value, **kept})
 
 

@@ -9,7 +9,7 @@ from fadeout.rules.factors import main_factor
 from fadeout.rules.few_values import few_values, gained, of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
-from fadeout.rules.signs import growth, raw_first
+from fadeout.rules.signs import growth, raw_first, unjudged
 
 ABSURD = 1e3  # times the loss of the best constant output
 _HELPS: dict[Kind, tuple[Advice | str, ...]] = {
@@ -156,6 +156,8 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
         level = "warning" if mild and not _absurd(reading) else "alarm"
     elif not flags[0]:
         return None
+    elif unjudged(reading, _grows(reading), limits):
+        level = "warning"
     at = next((p for p, flag in zip(probes(reading), flags, strict=True) if flag), reading)
     decades = at.ledger.opened
     if of_pairs(at) or (few_values(at) and _grows(at) - gained(at) < limits.exploding):

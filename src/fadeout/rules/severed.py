@@ -96,7 +96,7 @@ def _part(reading: Reading, limits: Limits) -> Finding | None:
     found = _finding(
         reading,
         claim=f"no gradient path leads to {len(lost)} of the {len(held)} layers that {_meant(reading)}{_words(gap)}",
-        where=_beside(gap, lost),
+        where=_beside(gap, lost, whole=len(lost) == len(held)),
         line=gap.line if gap is not None else "",
         helps=(_remedy(gap),),
     )
@@ -208,12 +208,14 @@ def _words(gap: Gap | None) -> str:
     return f": {gap.op or 'the graph ends'}{at}"
 
 
-def _beside(gap: Gap | None, lost: list[str]) -> tuple[str, ...]:
-    """The place that lets go, where it is a layer, and the lost layers, the one beside it first; then a container."""
-    if gap is None:
-        return tuple(reversed(lost))
-    if not gap.path:  # in the network's own forward
-        return ("", *reversed(lost)) if gap.op else tuple(reversed(lost))
+def _beside(gap: Gap | None, lost: list[str], *, whole: bool = False) -> tuple[str, ...]:
+    """The place that lets go, where it is a layer, and the lost layers, the one beside it first; then a container.
+
+    Args:
+        whole: All that is to be trained is lost: the network's own forward is named first, if it lets go.
+    """
+    if gap is None or not gap.path:
+        return ("", *reversed(lost)) if whole and gap is not None and gap.op else tuple(reversed(lost))
     inside = [path for path in reversed(lost) if path == gap.path or path.startswith(f"{gap.path}.")]
     return tuple(dict.fromkeys([*inside, *reversed(lost), gap.path]))
 

@@ -44,6 +44,12 @@ def dead(reading: Reading) -> Dead:
     return Dead(worst=worst, share=worst.dead if worst else 0.0, overall=overall)
 
 
+def unjudged(probe: Reading, decades: float, limits: Limits) -> bool:
+    """A change that one step alone does not judge: standard networks with norms on the way have it and train."""
+    normed = any(entry.kind == "norm" for entry in probe.ledger.trunk.entries)
+    return normed and abs(decades) < -limits.surely
+
+
 def last_layers(reading: Reading) -> list[str]:
     """Paths of the layers with no other weights between them and the loss."""
     return [w.path for w in reading.ledger.weights if w.last]

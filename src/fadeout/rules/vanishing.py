@@ -11,7 +11,7 @@ from fadeout.rules.factors import main_factor
 from fadeout.rules.few_values import of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
-from fadeout.rules.signs import CEILING, chain_fade
+from fadeout.rules.signs import CEILING, chain_fade, unjudged
 
 _HELPS: dict[Kind, tuple[Advice | str, ...]] = {
     "slope": (
@@ -52,7 +52,8 @@ def _over_all(reading: Reading, limits: Limits) -> Finding | None:
     if reading.course is None:
         if not flags[0]:
             return None
-        level = "warning" if _carried(reading, reading.ledger.opened, limits) else "alarm"
+        carried = _carried(reading, reading.ledger.opened, limits)
+        level = "warning" if carried or unjudged(reading, reading.ledger.opened, limits) else "alarm"
     else:
         found = _level(reading, flags, reading.ledger.opened, limits)
         if found is None:

@@ -234,17 +234,21 @@ def _most(a: float, b: float) -> float:
 
 
 def summed(parts: Sequence[tuple[Samples, ...]]) -> tuple[Samples, ...]:
-    """Norms of shards as norms of the whole: the root of the sum of squares, bin by bin where bins agree."""
+    """Norms of shards as norms of the whole: the root of the sum of squares, of the bins that every process has."""
     found = []
     for first in parts[0]:
         others = [next((s for s in part if s.metric == first.metric), None) for part in parts[1:]]
-        alike = [s for s in others if s is not None and s.first == first.first]
-        if first.metric not in ("gradient", "weight") or len(alike) < len(others):
+        known = [s for s in others if s is not None]
+        if first.metric not in ("gradient", "weight") or len(known) < len(others):
             found.append(first)
             continue
-        every = [first, *alike]
-        low, high = _hypot([s.low for s in every]), _hypot([s.high for s in every])
-        found.append(replace(first, low=low, high=high))
+        every = [first, *known]
+        places = [{bin_: i for i, bin_ in enumerate(zip(s.first, s.last, strict=True))} for s in every]
+        shared = [bin_ for bin_ in places[0] if all(bin_ in place for place in places[1:])]
+        rows = [[(s.low[at[b]], s.high[at[b]]) for b in shared] for s, at in zip(every, places, strict=True)]
+        low, high = (_hypot([tuple(row[side] for row in part) for part in rows]) for side in (0, 1))
+        starts, ends = tuple(a for a, _ in shared), tuple(b for _, b in shared)
+        found.append(replace(first, first=starts, last=ends, low=low, high=high))
     return tuple(found)
 
 
