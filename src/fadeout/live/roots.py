@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
+from fadeout.call import privates
+
 WRAPPERS = ("OptimizedModule", "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel", "_FabricModule")
 
 
@@ -42,7 +44,7 @@ def roots_of(parameters: Iterable[Tensor], among: Sequence[nn.Module] | None = N
 
 def compiled_around(module: nn.Module) -> list[nn.Module]:
     """What torch.compile has made of a module."""
-    kinds = ((o, o._modules.get("_orig_mod")) for o in modules_alive() if type(o).__name__ == "OptimizedModule")
+    kinds = ((o, o._modules.get(privates.COMPILED)) for o in modules_alive() if type(o).__name__ == "OptimizedModule")
     return [wrapper for wrapper, inner in kinds if inner is module]
 
 

@@ -5,7 +5,7 @@ import math
 from fadeout.records import Advice, Course, Evidence, Finding, Kind, Level, Reading, WontHelp
 from fadeout.rules.build import advise, advised, named, remark
 from fadeout.rules.causes import causes_by_account
-from fadeout.rules.factors import main_factor
+from fadeout.rules.factors import main_factor, near_one
 from fadeout.rules.few_values import few_values, gained, of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import learning, probes, smoothed, stands
@@ -187,13 +187,8 @@ def _grown(reading: Reading, limits: Limits) -> Finding | None:
                 unit="decades",
             ),
         ),
-        advice=advised((*_factor(at), *_HELPS.get(main, _HELPS["weight"]))),
+        advice=advised((*near_one(main_factor(at, sign=1)), *_HELPS.get(main, _HELPS["weight"]))),
     )
-
-
-def _factor(reading: Reading) -> list[str]:
-    found = main_factor(reading, sign=1)
-    return [f"a factor near 1: {found}"] if found else []
 
 
 def _absurd(reading: Reading) -> bool:

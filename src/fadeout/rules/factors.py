@@ -70,6 +70,11 @@ def main_factor(reading: Reading, *, sign: int) -> str:
     return found.words
 
 
+def near_one(factor: str) -> tuple[str, ...]:
+    """The advice that a factor in words gives; none where there is none."""
+    return (f"a factor near 1: {factor}",) if factor else ()
+
+
 def before(reading: Reading, activation: str) -> str:
     """The factor that makes the input of an activation large, in words; '' if there is none on the trunk."""
     entries = reading.ledger.trunk.entries

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fadeout.records import Evidence, Finding, Layer, Level, Reading, WontHelp
 from fadeout.rules.build import STANDARDISE, advise, named, remark
-from fadeout.rules.factors import before
+from fadeout.rules.factors import before, near_one
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, hindered, learning, plateau, probes, since, stands
 from fadeout.rules.signs import hidden_saturation, last_layers, output_saturation, shut_gate
@@ -134,7 +134,7 @@ def _finding(
 ) -> Finding:
     helps = (
         *((STANDARDISE,) if wide else ()),
-        *((f"a factor near 1: {factor}",) if (factor := _factor(reading, probe, layer)) else ()),
+        *near_one(_factor(reading, probe, layer)),
         advise("smaller initial weights (Glorot)", "glorot_init"),
         advise("a normalisation before the activation", "layer_norm", "batch_norm"),
         *(("a loss that takes logits, without an activation of its own",) if output else ()),

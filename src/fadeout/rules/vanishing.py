@@ -7,7 +7,7 @@ from statistics import median
 from fadeout.records import Advice, Chain, Evidence, Finding, Kind, Level, Reading, WeightOp, WontHelp
 from fadeout.rules.build import advise, advised, named
 from fadeout.rules.causes import causes_by_account
-from fadeout.rules.factors import main_factor
+from fadeout.rules.factors import main_factor, near_one
 from fadeout.rules.few_values import of_pairs, on_this_batch
 from fadeout.rules.limits import Limits
 from fadeout.rules.persistence import all_along, learning, plateau, probes, stands
@@ -213,10 +213,7 @@ def _carried(reading: Reading, decades: float, limits: Limits) -> bool:
 
 
 def _helps(reading: Reading, main: Kind) -> tuple[Advice | str, ...]:
-    factor = main_factor(reading, sign=-1)
-    if factor:
-        return (f"a factor near 1: {factor}", *_usual(reading, main))
-    return _usual(reading, main)
+    return (*near_one(main_factor(reading, sign=-1)), *_usual(reading, main))
 
 
 def _usual(reading: Reading, main: Kind) -> tuple[Advice | str, ...]:
